@@ -1,0 +1,201 @@
+"""An architecture as canonical data: a backbone, and which of its sites carries which SE block.
+
+Equality is equality of networks. What does not change the network (a variant's name, a ratio that rounds to the
+same width, the order in which sites are listed) is not part of an architecture. Nothing here imports torch.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import yaml
+
+from search_space.errors import InputError, unknown
+from search_space.variants import variant_of
+
+Position = Literal["standard", "pre", "post", "identity"]
+Squeeze = Literal["avg", "max"]
+Excitation = Literal["sigmoid", "relu", "tanh"]
+Option = int | float | str | bool
+
+POSITIONS: tuple[Position, ...] = get_args(Position)
+SQUEEZES: tuple[Squeeze, ...] = get_args(Squeeze)
+EXCITATIONS: tuple[Excitation, ...] = get_args(Excitation)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network without SE of its own: its name, options, and the input and output it is made for.
+
+    ``input_size`` is (channels, height, width). ``options`` are those of the backbone, complete and sorted, so
+    that equal backbones compare equal; :func:`search_space.backbones.resolve` makes them so.
+    """
+
+    name: str
+    num_classes: int
+    input_size: tuple[int, int, int]
+    options: tuple[tuple[str, Option], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as in architecture.yaml."""
+        return {
+            "name": self.name,
+            "num_classes": self.num_classes,
+            "input_size": list(self.input_size),
+            "options": dict(self.options),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Backbone":
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            InputError: a key is unknown or missing, or a value has the wrong type.
+        """
+        _check_keys("backbone", data, required={"name", "num_classes", "input_size"}, optional={"options"})
+        size = data["input_size"]
+        if not (isinstance(size, list | tuple) and len(size) == 3 and all(_is_positive(n) for n in size)):
+            raise InputError(f"backbone.input_size must be [channels, height, width], not {size!r}")
+        if not _is_positive(data["num_classes"]):
+            raise InputError(f"backbone.num_classes must be a positive integer, not {data['num_classes']!r}")
+        options = _mapping("backbone.options", data.get("options", {}))
+        return cls(
+            name=str(data["name"]),
+            num_classes=data["num_classes"],
+            input_size=(size[0], size[1], size[2]),
+            options=tuple(sorted(options.items())),
+        )
+
+
+@dataclass(frozen=True)
+class SE:
+    """One Squeeze-and-Excitation block at one position of a site (arXiv 1709.01507 and 2304.06502).
+
+    ``hidden`` holds the widths between squeeze and excitation; ``bias`` says whether the layers have biases.
+    """
+
+    position: Position
+    hidden: tuple[int, ...]
+    squeeze: Squeeze = "avg"
+    excitation: Excitation = "sigmoid"
+    bias: bool = False
+
+    @property
+    def variant(self) -> str:
+        """The name of the variant that these widths make."""
+        return variant_of(self.hidden)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as in architecture.yaml."""
+        return asdict(self) | {"hidden": list(self.hidden)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], site: str = "a site") -> "SE":
+        """The inverse of :meth:`to_dict`; ``site`` is named in errors.
+
+        Raises:
+            InputError: a key or value is unknown, missing or of the wrong type.
+        """
+        optional = {"squeeze", "excitation", "bias"}
+        _check_keys(f"sites.{site}", data, required={"position", "hidden"}, optional=optional)
+        for key, choices in (("position", POSITIONS), ("squeeze", SQUEEZES), ("excitation", EXCITATIONS)):
+            if key in data and data[key] not in choices:
+                raise unknown(f"{key} of site {site}", data[key], choices)
+        hidden = data["hidden"]
+        if not (isinstance(hidden, list | tuple) and hidden and all(_is_positive(width) for width in hidden)):
+            raise InputError(f"sites.{site}.hidden must be a list of positive widths, not {hidden!r}")
+        if not isinstance(data.get("bias", False), bool):
+            raise InputError(f"sites.{site}.bias must be true or false, not {data['bias']!r}")
+        return cls(**{**data, "hidden": tuple(hidden)})
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A backbone and the SE block of each site that has one, in the order of the network."""
+
+    backbone: Backbone
+    sites: tuple[tuple[str, SE], ...] = ()
+
+    def __post_init__(self) -> None:
+        ordered = tuple(sorted(self.sites, key=lambda entry: _natural_order(entry[0])))
+        names = [name for name, _ in ordered]
+        if len(set(names)) < len(names):
+            raise InputError(f"a site is listed twice: {', '.join(names)}")
+        object.__setattr__(self, "sites", ordered)
+
+    @cached_property
+    def se(self) -> Mapping[str, SE]:
+        """The SE blocks by site."""
+        return dict(self.sites)
+
+    @cached_property
+    def id(self) -> str:
+        """Twelve hexadecimal digits that equal architectures share and different ones do not."""
+        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: what the study DB and architecture.yaml hold."""
+        return {
+            "backbone": self.backbone.to_dict(),
+            "sites": {name: se.to_dict() for name, se in self.sites},
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Architecture":
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            InputError: the data is not an architecture; the message names the key.
+        """
+        data = _mapping("an architecture", data)
+        _check_keys("architecture", data, required={"backbone"}, optional={"sites"})
+        sites = _mapping("sites", data.get("sites") or {})
+        return cls(
+            backbone=Backbone.from_dict(_mapping("backbone", data["backbone"])),
+            sites=tuple((name, SE.from_dict(_mapping(f"sites.{name}", se), name)) for name, se in sites.items()),
+        )
+
+    def to_yaml(self) -> str:
+        """The text of an architecture.yaml."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> "Architecture":
+        """The inverse of :meth:`to_yaml`, by the safe loader.
+
+        Raises:
+            InputError: the text is not YAML, or not an architecture.
+        """
+        try:
+            data = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InputError(f"not valid YAML: {' '.join(str(error).split())}") from error
+        return cls.from_dict(data)
+
+
+def _natural_order(name: str) -> list[tuple[int, int, str]]:
+    """Sorts layer1.10 after layer1.2."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _mapping(what: str, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InputError(f"{what} must be a mapping of keys to values, not {value!r}")
+    return value
+
+
+def _check_keys(what: str, data: Mapping[str, Any], required: set[str], optional: set[str]) -> None:
+    for key in data:
+        if key not in required | optional:
+            raise unknown(f"key of {what}", key, sorted(required | optional))
+    for key in sorted(required - data.keys()):
+        raise InputError(f"{what} lacks the key '{key}'")

@@ -1,0 +1,20 @@
+"""Errors meant for the person at the keyboard."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong; the message names the culprit and what would be right."""
+
+
+def unknown(what: str, given: object, choices: Iterable[object]) -> InputError:
+    """An error for a name that is not among the choices, with the nearest one suggested.
+
+    >>> print(unknown("position", "psot", ["pre", "post"]))
+    unknown position 'psot': did you mean 'post'? (one of: pre, post)
+    """
+    names = [str(choice) for choice in choices]
+    near = get_close_matches(str(given), names, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return InputError(f"unknown {what} '{given}': {hint}(one of: {', '.join(names)})")

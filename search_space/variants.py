@@ -1,0 +1,78 @@
+"""The SE variants of "Variations of Squeeze and Excitation networks" (arXiv 2304.06502), as widths.
+
+A variant is the sequence of hidden widths that its fully connected layers pass through between the C channels
+that are squeezed and the C channels that are excited. The widths are all there is to it: two variants that come
+to the same widths are the same network.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from search_space.errors import unknown
+
+Widths = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A named rule from channels C and reduction ratio r to hidden widths."""
+
+    name: str
+    widths: Callable[[int, int], Widths]
+    summary: str
+
+
+def bottleneck(channels: int, ratio: int) -> int:
+    """C / r, the width of the standard SE bottleneck, never below one."""
+    return max(1, channels // ratio)
+
+
+def half_step(channels: int, ratio: int) -> int:
+    """C / (r / 2), the extra step of the slow variants: half of the ratio, so about twice the bottleneck.
+
+    At r = 1 the halved ratio would be zero; it stays 1, so the step is never wider than the channels.
+    """
+    return max(1, channels // max(1, ratio // 2))
+
+
+_ALL = (
+    Variant("standard", lambda c, r: (bottleneck(c, r),), "C, C/r, C"),
+    Variant("slow_squeeze", lambda c, r: (half_step(c, r), bottleneck(c, r)), "C, 2C/r, C/r, C"),
+    Variant("slow_excite", lambda c, r: (bottleneck(c, r), half_step(c, r)), "C, C/r, 2C/r, C"),
+    Variant(
+        "slow_both",
+        lambda c, r: (half_step(c, r), bottleneck(c, r), half_step(c, r)),
+        "C, 2C/r, C/r, 2C/r, C",
+    ),
+    Variant("bump", lambda c, r: (bottleneck(c, r), bottleneck(c, r)), "C, C/r, C/r, C"),
+)
+
+VARIANTS: dict[str, Variant] = {variant.name: variant for variant in _ALL}
+
+
+def hidden_widths(variant: str, channels: int, ratio: int) -> Widths:
+    """The hidden widths of a variant at a number of channels and a reduction ratio.
+
+    Raises:
+        InputError: the variant is unknown, or the ratio is not a positive integer.
+    """
+    if variant not in VARIANTS:
+        raise unknown("SE variant", variant, VARIANTS)
+    return VARIANTS[variant].widths(channels, ratio)
+
+
+def variant_of(hidden: Widths) -> str:
+    """The variant that hidden widths belong to, read off their shape.
+
+    >>> [variant_of(h) for h in [(4,), (8, 4), (4, 8), (4, 4), (8, 4, 8)]]
+    ['standard', 'slow_squeeze', 'slow_excite', 'bump', 'slow_both']
+    """
+    match hidden:
+        case (_,):
+            return "standard"
+        case (first, second) if first == second:
+            return "bump"
+        case (first, second):
+            return "slow_squeeze" if first > second else "slow_excite"
+        case _:
+            return "slow_both"
