@@ -62,7 +62,7 @@ def hidden_widths(variant: str, channels: int, ratio: int) -> Widths:
 
 
 def variant_of(hidden: Widths) -> str:
-    """The variant that hidden widths belong to, read off their shape.
+    """The variant that hidden widths belong to, read off their shape; ``custom`` where none has that shape.
 
     >>> [variant_of(h) for h in [(4,), (8, 4), (4, 8), (4, 4), (8, 4, 8)]]
     ['standard', 'slow_squeeze', 'slow_excite', 'bump', 'slow_both']
@@ -74,5 +74,7 @@ def variant_of(hidden: Widths) -> str:
             return "bump"
         case (first, second):
             return "slow_squeeze" if first > second else "slow_excite"
-        case _:
+        case (first, _, last) if first == last:
             return "slow_both"
+        case _:
+            return "custom"

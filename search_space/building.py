@@ -1,0 +1,86 @@
+"""From an architecture to a network: the backbone's graph with SE blocks on the edges they belong to."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import fx
+
+from search_space.architecture import SE, Architecture
+from search_space.backbones import instantiate
+from search_space.errors import InputError
+from search_space.se import SqueezeExcite
+from search_space.tracing import TracedBackbone, trace
+
+SE_ROOT = "se"
+"""The SE block of site ``layer1.0`` is the submodule ``se.layer1.0``; all other keys are the backbone's own."""
+
+
+def build(architecture: Architecture, *, seed: int = 0) -> fx.GraphModule:
+    """The network of an architecture, in training mode, with freshly drawn weights.
+
+    The backbone's weights depend on the seed alone and each SE block's on the seed and its site, so that
+    architectures of one backbone and one seed share every weight they have in common.
+
+    Raises:
+        InputError: the architecture does not fit its backbone; the message names the site.
+    """
+    traced = trace(architecture.backbone)
+    check(traced, architecture)
+    with _seeded(seed):
+        module = instantiate(architecture.backbone)
+    if hasattr(module, SE_ROOT):
+        raise InputError(
+            f"backbone {architecture.backbone.name} has a module named '{SE_ROOT}', which is where SE blocks go"
+        )
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    output = graph.graph_copy(traced.graph, copies)
+    graph.output(output)
+    network = fx.GraphModule(module, graph, class_name=f"SE_{architecture.backbone.name}")
+    for site, se in sorted(architecture.sites, key=_post_last):
+        with _seeded(seed, site):
+            _insert(network, traced, copies, site, se)
+    network.graph.lint()
+    network.recompile()
+    return network.train()
+
+
+def check(traced: TracedBackbone, architecture: Architecture) -> None:
+    """Raises an InputError unless every site of the architecture exists and has its position."""
+    for name, se in architecture.sites:
+        traced.site(name).shape(se.position)
+
+
+def _insert(network: fx.GraphModule, traced: TracedBackbone, copies: dict[fx.Node, fx.Node], site: str, se: SE) -> None:
+    """Puts an SE block on the edges of its position."""
+    channels = traced.site(site).channels(se.position)
+    block = SqueezeExcite(channels, se.hidden, squeeze=se.squeeze, excitation=se.excitation, bias=se.bias)
+    target = f"{SE_ROOT}.{site}"
+    network.add_submodule(target, block)
+    edges = traced.edges[site, se.position]
+    origin = copies[edges.origin]
+    users = list(origin.users) if se.position == "post" else [copies[user] for user in edges.targets]
+    with network.graph.inserting_after(origin):
+        scaled = network.graph.call_module(target, (origin,))
+    for user in users:
+        user.replace_input_with(origin, scaled)
+
+
+def _post_last(entry: tuple[str, SE]) -> bool:
+    """Sorts POST blocks behind the others.
+
+    One site's POST scales the map that the next site's PRE or Identity takes. Inserted last, it also comes
+    before those blocks, which by then are users of that map like any other.
+    """
+    return entry[1].position == "post"
+
+
+@contextmanager
+def _seeded(*parts: int | str) -> Iterator[None]:
+    """torch's CPU generator seeded by the parts inside, and as it was afterwards."""
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        yield
