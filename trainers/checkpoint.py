@@ -1,0 +1,161 @@
+"""Saving a run and going on from where it was, with data only: safetensors and JSON, never pickled code.
+
+A checkpoint appears whole or not at all, and the one before it stays, so at every moment, through a crash or a
+power cut, there is one to go on from. See :mod:`trainers.checkpoint_layout` for the files.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from search_space.errors import InputError
+from trainers.checkpoint_layout import MODEL, OPTIMIZER, STATE, folder_name, folders, latest, read_state, sha256
+from trainers.recipe import Recipe
+from trainers.run import TrainingRun
+
+_KEPT = 2
+_UNFINISHED = ".unfinished-"
+
+
+def save(run: TrainingRun, directory: Path) -> Path:
+    """Writes the run's checkpoint at its epoch and gives its folder; all but the newest two are deleted.
+
+    A directory belongs to one run, and is created if need be.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    _clear_away_unfinished(directory)
+    final = directory / folder_name(run.epoch)
+    unfinished = directory / f"{_UNFINISHED}{final.name}"
+    unfinished.mkdir()
+    tensors, scalars = _flatten(run.optimizer.state_dict()["state"])
+    _write(unfinished / MODEL, safetensors.torch.save(_to_cpu(run.model.state_dict())))
+    _write(unfinished / OPTIMIZER, safetensors.torch.save(_to_cpu(tensors)))
+    state = {
+        "epoch": run.epoch,
+        "curve": run.curve,
+        "settings": _settings(run),
+        "normalization": asdict(run.normalization),
+        "optimizer": scalars,
+        "sha256": {name: sha256(unfinished / name) for name in (MODEL, OPTIMIZER)},
+    }
+    _write(unfinished / STATE, json.dumps(state, indent=1).encode())
+    _sync_folder(unfinished)
+    if final.exists():  # a damaged one, that this run was restored from before
+        final.rename(directory / f"{_UNFINISHED}replaced")
+    unfinished.rename(final)
+    _sync_folder(directory)
+    for old in folders(directory)[_KEPT:]:
+        shutil.rmtree(old)
+    _clear_away_unfinished(directory)
+    return final
+
+
+def restore(run: TrainingRun, directory: Path) -> int | None:
+    """Brings a new run to where the newest whole checkpoint is, and gives its epoch; None if there is none.
+
+    The run then goes on as one that was never interrupted; on a CPU, bit for bit.
+
+    Raises:
+        InputError: the checkpoint is of another architecture, recipe, seed or number of epochs.
+    """
+    folder = latest(directory)
+    if folder is None:
+        return None
+    state = read_state(folder)
+    _check_settings(run, state["settings"], folder)
+    _load_model(run.model, folder)
+    run.optimizer.load_state_dict(
+        {
+            "state": _unflatten(run.model, safetensors.torch.load_file(folder / OPTIMIZER), state["optimizer"]),
+            "param_groups": run.optimizer.state_dict()["param_groups"],  # the recipe's, which is the same
+        }
+    )
+    run.epoch = state["epoch"]
+    run.curve = state["curve"]
+    return run.epoch
+
+
+def _settings(run: TrainingRun) -> dict[str, Any]:
+    return {"recipe": run.recipe.model_dump(mode="json"), "epochs": run.epochs, "seed": run.seed}
+
+
+def _check_settings(run: TrainingRun, saved: dict[str, Any], folder: Path) -> None:
+    ours, theirs = _flat_settings(_settings(run)), _flat_settings(saved)
+    for key in ours:
+        if ours[key] != theirs.get(key):
+            raise InputError(f"{folder} was trained with {key} {theirs.get(key)}, not {ours[key]}: use another folder")
+
+
+def _flat_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """One level of keys; a recipe from before a key existed had that key's default."""
+    recipe: dict[str, Any] = Recipe().model_dump(mode="json") | settings["recipe"]
+    return {"epochs": settings["epochs"], "seed": settings["seed"], **recipe}
+
+
+def _load_model(model: nn.Module, folder: Path) -> None:
+    try:
+        model.load_state_dict(safetensors.torch.load_file(folder / MODEL))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{folder} is of another architecture: {reason[:300]}") from error
+
+
+def _flatten(state: dict[int, dict[str, Any]]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Splits an optimizer's state into tensors and plain values, each by "parameter's index/name"."""
+    entries = {f"{index}/{name}": value for index, values in state.items() for name, value in values.items()}
+    tensors = {key: value for key, value in entries.items() if isinstance(value, Tensor)}
+    scalars = {key: value for key, value in entries.items() if not isinstance(value, Tensor)}
+    return tensors, scalars
+
+
+def _unflatten(model: nn.Module, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """The inverse of :func:`_flatten`, with the memory layout that the optimizer would have given each tensor."""
+    parameters = list(model.parameters())
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in (tensors | scalars).items():
+        index, name = key.split("/")
+        laid_out = _laid_out_like(parameters[int(index)], value) if isinstance(value, Tensor) else value
+        state.setdefault(int(index), {})[name] = laid_out
+    return state
+
+
+def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    if value.shape != parameter.shape:
+        return value
+    return torch.empty_strided(value.shape, parameter.stride(), dtype=value.dtype).copy_(value)
+
+
+def _to_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies that share no memory and are contiguous, as safetensors wants them."""
+    return {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+
+
+def _write(file: Path, data: bytes) -> None:
+    with file.open("xb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes renames in a folder last through a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _clear_away_unfinished(directory: Path) -> None:
+    for leftover in directory.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(leftover)

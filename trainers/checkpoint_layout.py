@@ -1,0 +1,58 @@
+"""Where checkpoints lie and which of them are whole; nothing here imports torch.
+
+A run's directory holds ``epoch-0007/{model.safetensors, optimizer.safetensors, state.json}`` for its newest epochs.
+``state.json`` has the epoch, the curve and the SHA-256 of the other two files, so that a checkpoint which was cut
+short is told from a whole one. The weights are plain safetensors: any program can load them.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+MODEL = "model.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+STATE = "state.json"
+
+_FOLDER = re.compile(r"epoch-(\d{4,})")
+
+
+def folder_name(epoch: int) -> str:
+    """The name of the folder for the state after so many epochs."""
+    return f"epoch-{epoch:04d}"
+
+
+def folders(directory: Path) -> list[Path]:
+    """The checkpoints of a run, newest first, whole or not; none if the directory does not exist."""
+    if not directory.is_dir():
+        return []
+    matches = [(_FOLDER.fullmatch(path.name), path) for path in directory.iterdir()]
+    numbered = [(int(match[1]), path) for match, path in matches if match]
+    return [path for _, path in sorted(numbered, reverse=True)]
+
+
+def latest(directory: Path) -> Path | None:
+    """The folder of the newest checkpoint that is whole, or None."""
+    return next((folder for folder in folders(directory) if is_whole(folder)), None)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the files of a checkpoint are all there, as they were written."""
+    try:
+        digests = read_state(folder)["sha256"]
+        return all(sha256(folder / name) == digests[name] for name in (MODEL, OPTIMIZER))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """What ``state.json`` says: epoch, curve, settings, normalization."""
+    state: dict[str, Any] = json.loads((folder / STATE).read_text())
+    return state
+
+
+def sha256(file: Path) -> str:
+    """The hexadecimal SHA-256 of a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

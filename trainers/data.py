@@ -1,0 +1,157 @@
+"""Images in memory, and the splits that a search and a final evaluation use.
+
+A search sees the training images alone, of which a stratified part is held out to score trials. The test set is read
+by :func:`final_splits` only, whose training set is everything that the search saw.
+"""
+
+import hashlib
+import struct
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from search_space.errors import InputError
+from trainers.data_config import DataConfig
+from trainers.sources import Source, open_source
+from trainers.stratified import Indices, stratified_sample
+
+_LEVELS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images [N, C, H, W] of uint8 from 0 to 255, and their labels [N] of int64 from 0 to ``num_classes`` - 1."""
+
+    images: Tensor
+    labels: Tensor
+    num_classes: int
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise ValueError(f"images must be uint8 [N, C, H, W], not {self.images.dtype} {self.images.shape}")
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise ValueError(f"labels must be int64 [N], not {self.labels.dtype} {self.labels.shape}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> "ImageSet":
+        """The same images on a device; nothing is copied if they are there."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Per-channel mean and standard deviation, in the pixels' own units, 0 to 255."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The images to train on, and those, never trained on, that score the network."""
+
+    train: ImageSet
+    held_out: ImageSet
+
+    @cached_property
+    def normalization(self) -> Normalization:
+        """That of the training images; the held-out ones are normalised by it too."""
+        return channel_statistics(self.train)
+
+
+def search_splits(config: DataConfig) -> Splits:
+    """The training images, and the validation images held out of them. The test set is not loaded.
+
+    Both keep the classes' shares to within one image, and depend on the configuration alone.
+
+    Raises:
+        InputError: the data set cannot be loaded, or a class has too few images for both parts.
+    """
+    source = open_source(config, "train")
+    train, validation = _split_off_validation(source, config)
+    return Splits(_load(source, train), _load(source, validation))
+
+
+def final_splits(config: DataConfig) -> Splits:
+    """All images that the search trained or validated on, and the test set.
+
+    Raises:
+        InputError: the data set cannot be loaded.
+    """
+    source = open_source(config, "train")
+    test = open_source(config, "test")
+    return Splits(
+        _load(source, _within_limit(source, config)),
+        _load(test, np.arange(len(test.labels), dtype=np.int64)),
+    )
+
+
+def fingerprint(image_set: ImageSet) -> str:
+    """Twelve hexadecimal digits that equal image sets share and different ones do not."""
+    digest = hashlib.sha256(struct.pack("<5q", image_set.num_classes, *image_set.images.shape))
+    for tensor in (image_set.images, image_set.labels):
+        digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()[:12]
+
+
+def channel_statistics(image_set: ImageSet) -> Normalization:
+    """The mean and standard deviation of every channel over all images and pixels.
+
+    They come from counts of the 256 grey levels: exact, so the same on every device and with any number of threads.
+    A channel that hardly varies gets a deviation of one grey level, so that it can be divided by.
+    """
+    levels = torch.arange(_LEVELS, dtype=torch.float64)
+    means, deviations = [], []
+    for channel in image_set.images.unbind(dim=1):
+        counts = torch.bincount(channel.flatten(), minlength=_LEVELS).cpu().double()
+        mean = (counts @ levels) / counts.sum()
+        variance = (counts @ (levels - mean).square()) / counts.sum()
+        means.append(mean.item())
+        deviations.append(max(1.0, variance.sqrt().item()))
+    return Normalization(tuple(means), tuple(deviations))
+
+
+def _within_limit(source: Source, config: DataConfig) -> Indices:
+    everything = np.arange(len(source.labels), dtype=np.int64)
+    if config.limit is None or config.limit >= len(everything):
+        return everything
+    chosen = stratified_sample(source.labels, config.limit, config.split_seed)
+    absent = _first_absent_class(source, chosen)
+    if absent is not None:
+        raise InputError(
+            f"data.limit {config.limit} leaves no image of class '{absent}': "
+            f"raise it, the data set has {len(everything)} training images of {len(source.class_names)} classes"
+        )
+    return chosen
+
+
+def _split_off_validation(source: Source, config: DataConfig) -> tuple[Indices, Indices]:
+    pool = _within_limit(source, config)
+    held_out = stratified_sample(source.labels[pool], round(config.validation * len(pool)), config.split_seed)
+    train, validation = np.delete(pool, held_out), pool[held_out]
+    for name, part, mend in (("training", train, "lower"), ("validation", validation, "raise")):
+        absent = _first_absent_class(source, part)
+        if absent is not None:
+            raise InputError(
+                f"no image of class '{absent}' is left for {name} when data.validation is {config.validation} "
+                f"of {len(pool)} images: {mend} it, or give the class more images"
+            )
+    return train, validation
+
+
+def _first_absent_class(source: Source, part: Indices) -> str | None:
+    absent = np.setdiff1d(source.labels, source.labels[part])
+    return source.class_names[absent[0]] if absent.size else None
+
+
+def _load(source: Source, indices: Indices) -> ImageSet:
+    return ImageSet(
+        images=torch.from_numpy(np.ascontiguousarray(source.read(indices))),
+        labels=torch.from_numpy(source.labels[indices]),
+        num_classes=len(source.class_names),
+    )
