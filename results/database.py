@@ -1,0 +1,97 @@
+"""A connection to a study DB that reads and never writes."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection, Engine
+
+from search_space.errors import InputError
+
+
+@contextmanager
+def reading(url: str) -> Iterator[Connection]:
+    """One moment of a DB: all queries inside see the same rows, whatever a search writes meanwhile.
+
+    Args:
+        url: an SQLAlchemy URL such as ``sqlite:///senas.db``.
+
+    Raises:
+        InputError: the URL is not one, or what it names is missing, out of reach or no DB.
+    """
+    address = _parse(url)
+    engine = _engine(address)
+    try:
+        with engine.connect() as connection:
+            if engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN")
+            yield connection
+    except sa.exc.DBAPIError as error:
+        raise InputError(f"cannot read {_shown(address)}: {' '.join(str(error.orig).split())}") from error
+    finally:
+        engine.dispose()
+
+
+def _parse(url: str) -> URL:
+    try:
+        return sa.make_url(url)
+    except sa.exc.ArgumentError:
+        hint = f": for an SQLite file write sqlite:///{url}" if "://" not in url else ""
+        raise InputError(f"'{url}' is not a database URL{hint}") from None
+
+
+def _engine(address: URL) -> Engine:
+    if address.get_backend_name() == "sqlite":
+        open_file = partial(_open_sqlite, _existing_file(address))
+        return sa.create_engine("sqlite://", creator=open_file, poolclass=sa.NullPool)
+    # MySQL, like SQLite, reads one moment within a transaction by itself; PostgreSQL only when told to.
+    isolation = {"isolation_level": "REPEATABLE READ"} if address.get_backend_name() == "postgresql" else {}
+    try:
+        return sa.create_engine(address, poolclass=sa.NullPool, **isolation)
+    except sa.exc.NoSuchModuleError:
+        kind = address.drivername
+        raise InputError(f"unknown kind of database '{kind}': use sqlite, postgresql or mysql") from None
+    except ModuleNotFoundError as error:
+        raise InputError(f"{_shown(address)} needs the Python package '{error.name}': install it") from None
+
+
+def _existing_file(address: URL) -> Path:
+    if address.database in (None, "", ":memory:"):
+        raise InputError(f"{_shown(address)} names no file: write sqlite:///FILE")
+    file = Path(str(address.database))
+    if not file.exists():
+        raise InputError(f"there is no study DB at {file}: check the path, or start a search that makes it")
+    if not file.is_file():
+        raise InputError(f"{file} is not a file: write sqlite:///FILE")
+    return file
+
+
+def _open_sqlite(file: Path) -> sqlite3.Connection:
+    """A connection that can neither create the file nor write to it.
+
+    A driver killed while it wrote leaves a journal that must be rolled back before anyone can read. SQLite does
+    so for a connection that may write; such a file gets one, which is then kept from writing anything else.
+    """
+    connection = _connect(file, "ro")
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")
+    except sqlite3.Error as error:
+        connection.close()
+        if error.sqlite_errorname != "SQLITE_READONLY_ROLLBACK":
+            raise
+        connection = _connect(file, "rw")
+        connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _connect(file: Path, mode: str) -> sqlite3.Connection:
+    # With isolation_level=None we begin transactions ourselves: Python would begin none for a SELECT.
+    return sqlite3.connect(f"file:{quote(str(file))}?mode={mode}", uri=True, isolation_level=None)
+
+
+def _shown(address: URL) -> str:
+    return address.render_as_string(hide_password=True)

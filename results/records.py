@@ -1,0 +1,100 @@
+"""One trial of a study, as it was when the study was read."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+from search_space.architecture import Architecture
+from search_space.errors import InputError
+
+State = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
+
+STATES: tuple[State, ...] = get_args(State)
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial. What the study does not say, or does not say yet, is None.
+
+    Attributes:
+        accuracy: final top-1 on the validation split, 0 to 1. Only a COMPLETE trial has one, so that a partial
+            curve is never mistaken for it.
+        flops: multiply-adds of one forward pass of one image; known from the start, in every state.
+        params: number of parameters.
+        epochs: epochs done. None for a COMPLETE trial without a curve, whose epochs nobody recorded.
+        duration_s: seconds from start to end, pauses included; None until the trial has ended.
+        started: when it started, in UTC.
+        is_pareto: COMPLETE, and no other COMPLETE trial is better in every objective of the study.
+        curve: accuracy on the validation split after each recorded epoch; NaN where training diverged.
+        baseline: the baseline's name if this trial is one, such as "no SE".
+        checkpoint: the folder that holds the trial's checkpoints, one folder per epoch.
+        parameters: what Optuna proposed, by parameter name.
+        metrics: further figures of the last epoch, such as "loss".
+        objectives: the final value of each objective by its name; empty unless COMPLETE.
+        architecture_json: the architecture as the study DB holds it; read :attr:`architecture` instead.
+    """
+
+    number: int
+    state: State
+    architecture_id: str | None = None
+    accuracy: float | None = None
+    flops: int | None = None
+    params: int | None = None
+    epochs: int | None = 0
+    duration_s: float | None = None
+    started: datetime | None = None
+    is_pareto: bool = False
+    curve: tuple[float, ...] = ()
+    fail_reason: str | None = None
+    baseline: str | None = None
+    checkpoint: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    metrics: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    objectives: Mapping[str, float] = field(default_factory=dict, hash=False)
+    architecture_json: str | None = field(default=None, repr=False)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether the trial is one of the study's baselines."""
+        return self.baseline is not None
+
+    # Parsed when first asked for: most queries look at few architectures, and ten thousand take seconds.
+    @cached_property
+    def architecture(self) -> Architecture | None:
+        """The architecture; None if the study holds none, or none that this version understands."""
+        data = self._architecture_data()
+        try:
+            return Architecture.from_dict(data) if data else None
+        except InputError:
+            return None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for JSON, the architecture as it was recorded; NaN and infinities become None."""
+        return {
+            "number": self.number,
+            "state": self.state,
+            "architecture": self._architecture_data(),
+            "architecture_id": self.architecture_id,
+            "accuracy": _finite(self.accuracy),
+            "flops": self.flops,
+            "params": self.params,
+            "epochs": self.epochs,
+            "duration_s": self.duration_s,
+            "started": self.started.isoformat() if self.started else None,
+            "is_pareto": self.is_pareto,
+            "is_baseline": self.is_baseline,
+            "curve": [_finite(accuracy) for accuracy in self.curve],
+            "fail_reason": self.fail_reason,
+        }
+
+    def _architecture_data(self) -> dict[str, Any] | None:
+        data = json.loads(self.architecture_json) if self.architecture_json else None
+        return data if isinstance(data, dict) and "backbone" in data else None
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
