@@ -38,6 +38,17 @@ class Metrics:
     loss: float
 
 
+def check_recipe(recipe: Recipe, epochs: int, data: Splits) -> None:
+    """Checks, before any training, that a recipe fits the length of training and the data.
+
+    Raises:
+        InputError: there are fewer training images than a batch has, or the warm-up takes all epochs.
+    """
+    check_length(recipe, epochs)
+    if len(data.train) < recipe.batch_size:
+        raise InputError(f"batch_size {recipe.batch_size} is above the {len(data.train)} training images: lower it")
+
+
 class TrainingRun:
     """One network's training, from its weights as given to ``epochs`` epochs, unless it is stopped before.
 
@@ -66,9 +77,7 @@ class TrainingRun:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        check_length(recipe, epochs)
-        if len(data.train) < recipe.batch_size:
-            raise InputError(f"batch_size {recipe.batch_size} is above the {len(data.train)} training images: lower it")
+        check_recipe(recipe, epochs, data)
         self.recipe = recipe
         self.epochs = epochs
         self.seed = seed

@@ -1,0 +1,1 @@
+"""How the search runs: configuration, Ray Tune driver, Optuna proposals, multi-objective ASHA, progress, CLI."""

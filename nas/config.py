@@ -1,0 +1,227 @@
+"""A search as data: one YAML file, checked as a whole before anything starts. Nothing here imports torch or ray."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from search_space.architecture import Option
+from search_space.errors import InputError, unknown
+from search_space.spec import SpaceSpec
+from trainers.data_config import DataConfig
+from trainers.recipe import Recipe
+from trainers.schedule import check_length
+
+SamplerName = Literal["tpe", "nsga2", "random"]
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, strictly typed, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class BackboneConfig(Section):
+    """Which network is to receive SE; its classes and its input follow from the data."""
+
+    name: str
+    options: dict[str, Option] = {}
+
+
+class AshaConfig(Section):
+    """When multi-objective ASHA looks at a trial: after min_epochs * eta^k epochs; about 1 / eta go on."""
+
+    min_epochs: int = Field(default=1, ge=1)
+    eta: int = Field(default=3, ge=2)
+
+
+class SearchConfig(Section):
+    """How much is tried. ``epochs`` is a trial's full budget; ``asha: null`` lets every trial use it."""
+
+    trials: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+    sampler: SamplerName = "tpe"
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    asha: AshaConfig | None = AshaConfig()
+
+    @model_validator(mode="after")
+    def _asha_fits_the_budget(self) -> Self:
+        if self.asha is not None and self.asha.min_epochs > self.epochs:
+            raise ValueError(f"asha.min_epochs {self.asha.min_epochs} is above the {self.epochs} epochs of a trial")
+        return self
+
+
+class ResourcesConfig(Section):
+    """What one trial occupies, and how many may run at once (as many as fit, if not said).
+
+    ``retries`` is how often a trial goes on from its checkpoint after its process was lost.
+    """
+
+    cpus_per_trial: float = Field(default=1, gt=0)
+    gpus_per_trial: float = Field(default=0, ge=0)
+    max_concurrent: int | None = Field(default=None, ge=1)
+    retries: int = Field(default=1, ge=0)
+
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _part_of_one_or_whole(cls, gpus: float) -> float:
+        if gpus > 1 and not math.isclose(gpus, round(gpus)):
+            raise ValueError(f"{gpus} GPUs cannot be given to a trial: a part of one, or a whole number")
+        return gpus
+
+
+class Config(Section):
+    """A whole search. ``output`` is the folder that checkpoints and exports go to, one folder a study."""
+
+    study: Annotated[str, Field(min_length=1, pattern=r"^[\w.-]+$")]
+    backbone: BackboneConfig
+    data: DataConfig
+    space: SpaceSpec = SpaceSpec()
+    recipe: Recipe = Recipe()
+    search: SearchConfig
+    resources: ResourcesConfig = ResourcesConfig()
+    output: str = "runs"
+
+    @model_validator(mode="after")
+    def _recipe_fits_the_budget(self) -> Self:
+        check_length(self.recipe, self.search.epochs)
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """Where this study's files go."""
+        return (Path(self.output) / self.study).expanduser().absolute()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, every default spelt out."""
+        return self.model_dump(mode="json")
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change while a study goes on, by dotted key; the rest (how many, how fast, where) may."""
+        whole = _flatten(self.to_dict())
+        kept = ("backbone.", "data.", "space.", "recipe.", "search.epochs", "search.seed", "search.asha")
+        places = ("data.root", "data.download")
+        return {key: value for key, value in whole.items() if key.startswith(kept) and key not in places}
+
+
+def load_config(path: Path, overrides: Iterable[str] = (), *, study: str | None = None) -> Config:
+    """The configuration in a YAML file, with ``KEY=VALUE`` overrides (dotted keys, YAML values) on top.
+
+    A study that is not named takes the file's name.
+
+    Raises:
+        InputError: the file is missing or not YAML, or something in it is wrong; the message names the key and
+            what would be right.
+    """
+    data = _read(path)
+    for override in overrides:
+        _override(data, override)
+    if study is not None:
+        data["study"] = study
+    data.setdefault("study", path.stem)
+    return parse_config(data, source=str(path))
+
+
+def parse_config(data: Mapping[str, Any], *, source: str = "config") -> Config:
+    """A configuration from plain data.
+
+    Raises:
+        InputError: something is wrong; the message names the source, the key and what would be right.
+    """
+    try:
+        return Config.model_validate(dict(data))
+    except ValidationError as error:
+        raise InputError(f"{source}: {_explain(error, data)}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, reading 1e-3 as a number the way YAML 1.2 and everyone who types it does."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def _parse_yaml(text: str, source: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"there is no config file {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"config file {path} cannot be read: {error}") from error
+    data = _parse_yaml(text, str(path))
+    if not isinstance(data, dict):
+        raise InputError(f"config file {path} must hold keys and values, not {type(data).__name__}")
+    return data
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {override}: write KEY=VALUE, such as search.trials=40")
+    *parents, last = key.split(".")
+    section = data
+    for parent in parents:
+        inner = section.get(parent)
+        section[parent] = dict(inner) if isinstance(inner, dict) else {}
+        section = section[parent]
+    section[last] = _parse_yaml(text, f"the value of --set {override}")
+
+
+def _explain(error: ValidationError, data: Mapping[str, Any]) -> str:
+    """The first thing that is wrong, as one line: the key, what it is, what would be right."""
+    details = next(iter(error.errors()))
+    path = [str(part) for part in details["loc"]]
+    key, given = ".".join(path), details["input"]
+    expected = details.get("ctx", {})
+    match details["type"]:
+        case "extra_forbidden":
+            return str(unknown("key", key, _siblings(path)))
+        case "missing":
+            return f"the key '{key}' is missing"
+        case "literal_error":
+            choices = re.findall(r"'([^']*)'", str(expected["expected"]))
+            return f"{key}: {unknown('value', given, choices)}"
+        case "value_error":
+            return f"{key}: {expected['error']}" if key else str(expected["error"])
+        case _:
+            message = details["msg"].replace("Input should be", "must be")
+            return f"{key}: {message}, not {given!r}"
+
+
+def _siblings(path: list[str]) -> list[str]:
+    """The keys that would have been right where one is unknown, with the dotted path before them."""
+    model: Any = Config
+    for part in path[:-1]:
+        annotation = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else None
+        model = next((t for t in (annotation, *getattr(annotation, "__args__", ())) if _is_model(t)), None)
+    prefix = "".join(f"{part}." for part in path[:-1])
+    return [prefix + name for name in model.model_fields] if model else []
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

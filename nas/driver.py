@@ -1,0 +1,205 @@
+"""Runs a search: everything is checked first, then the study is opened, then Ray trains.
+
+The study DB is the only state. What Ray keeps of its own goes to a temporary folder and is forgotten.
+"""
+
+import logging
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from datetime import timedelta
+
+import ray
+import torch
+from optuna.trial import FrozenTrial
+from ray import tune
+from ray.tune import Callback
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from nas.asha import MultiObjectiveASHA
+from nas.config import Config, ResourcesConfig
+from nas.plan import Plan, plan
+from nas.proposer import SAMPLERS, Proposer
+from nas.record import StudyRecord
+from nas.scheduler import AshaScheduler
+from nas.searcher import StudySearcher
+from nas.trainable import Job, TrialActor
+from search_space.architecture import Architecture
+from search_space.costs import Cost, cost
+from search_space.errors import InputError
+from search_space.uniform_architectures import baselines
+from trainers.data import Splits, search_splits
+from trainers.run import check_recipe
+
+_RAY_SETTINGS = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same to actors as to whoever typed them
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere unless the user asks for it
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the study DB is the log
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # and the only state
+    "RAY_AIR_NEW_OUTPUT": "0",  # the legacy output is the one that can be silent; progress is ours
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # failures are recorded with their reason
+}
+
+
+def search(
+    config: Config,
+    storage: str,
+    *,
+    address: str | None = None,
+    time_budget: timedelta | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> None:
+    """Runs the search of a configuration, or goes on with it, until its study has all of its trials.
+
+    Args:
+        storage: the study DB's URL.
+        address: of a Ray cluster; None starts Ray on this machine for the time of the search.
+        time_budget: stop after this long; what is running then goes on the next time.
+        callbacks: told by Ray Tune of what happens.
+
+    Raises:
+        InputError: something in the configuration, the data, the resources or the DB is wrong; then nothing has
+            been started and no study begun.
+    """
+    planned = plan(config)
+    data = search_splits(config.data)
+    check_recipe(config.recipe, config.search.epochs, data)
+    with ExitStack() as stack:
+        if address is not None:
+            stack.enter_context(_ray(address))
+        capacity = ray.cluster_resources() if address is not None else _this_machine()
+        concurrent = _concurrent_trials(config.resources, capacity)
+        record = StudyRecord.open(storage, config, normalisation=asdict(data.normalization))
+        searcher = _searcher(planned, record)
+        if not searcher.has_work:
+            return
+        scheduler = _scheduler(planned, record.trials())
+        if address is None:
+            stack.enter_context(_ray(None))
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="senas-ray-"))
+        tuner = tune.Tuner(
+            _trainable(config, data),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=scheduler,
+                num_samples=-1,  # the searcher says when it is finished
+                max_concurrent_trials=concurrent,
+                reuse_actors=True,
+                time_budget_s=time_budget,
+                trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:05d}",
+            ),
+            run_config=tune.RunConfig(
+                name=config.study,
+                storage_path=scratch,
+                callbacks=list(callbacks),
+                failure_config=tune.FailureConfig(max_failures=config.resources.retries),
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+
+
+def _searcher(planned: Plan, record: StudyRecord) -> StudySearcher:
+    settings = planned.config.search
+
+    def price(architecture: Architecture) -> Cost:
+        return cost(planned.traced, architecture)
+
+    return StudySearcher(
+        record,
+        Proposer(planned.space, SAMPLERS[settings.sampler](settings.seed), seed=settings.seed),
+        total=settings.trials,
+        epochs=settings.epochs,
+        price=price,
+        baselines=baselines(planned.traced, bias=planned.config.space.bias),
+    )
+
+
+def _scheduler(planned: Plan, recorded: Sequence[FrozenTrial]) -> TrialScheduler:
+    settings = planned.config.search
+    if settings.asha is None:
+        return FIFOScheduler()
+    low, high = planned.space.cost_range.flops
+    asha = MultiObjectiveASHA(
+        min_epochs=settings.asha.min_epochs,
+        max_epochs=settings.epochs,
+        eta=settings.asha.eta,
+        ranges=(None, (low, high)),
+    )
+    scheduler = AshaScheduler(asha)
+    for trial in recorded:
+        curve = [accuracy for _, accuracy in sorted(trial.intermediate_values.items())]
+        scheduler.remember(trial.number, curve, trial.user_attrs["flops"])
+    return scheduler
+
+
+def _trainable(config: Config, data: Splits) -> type[tune.Trainable]:
+    job = Job(
+        data=data,
+        recipe=config.recipe,
+        epochs=config.search.epochs,
+        seed=config.search.seed,
+        threads=max(1, math.floor(config.resources.cpus_per_trial)),
+    )
+    needs = {"cpu": config.resources.cpus_per_trial, "gpu": config.resources.gpus_per_trial}
+    trainable: type[tune.Trainable] = tune.with_resources(tune.with_parameters(TrialActor, job=job), needs)
+    return trainable
+
+
+def _concurrent_trials(resources: ResourcesConfig, capacity: Mapping[str, float]) -> int:
+    """How many trials fit at once.
+
+    Raises:
+        InputError: not one does.
+    """
+    fits = []
+    for key, what, needed in (
+        ("CPU", "cpus_per_trial", resources.cpus_per_trial),
+        ("GPU", "gpus_per_trial", resources.gpus_per_trial),
+    ):
+        there = capacity.get(key, 0)
+        if needed > there:
+            raise InputError(f"resources.{what} is {needed:g}, but there are {there:g} {key}s: lower it")
+        if needed:
+            fits.append(math.floor(there / needed))
+    return min([*fits, resources.max_concurrent or math.inf])  # type: ignore[return-value]
+
+
+def _this_machine() -> dict[str, float]:
+    return {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
+
+
+@contextmanager
+def _ray(address: str | None) -> Iterator[None]:
+    """A connection to a cluster, or Ray on this machine, for the time of the search."""
+    with _environment(_RAY_SETTINGS):
+        try:
+            ray.init(
+                address=address or "local",
+                include_dashboard=False if address is None else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": {"RAY_CHDIR_TO_TRIAL_DIR": "0"}},
+            )
+        except (ConnectionError, ValueError) as error:
+            raise InputError(f"no Ray cluster answers at '{address}': {str(error).splitlines()[0]}") from error
+        logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _environment(settings: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for the time of a block; what the user has set stays."""
+    added = {key: value for key, value in settings.items() if key not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            del os.environ[key]
