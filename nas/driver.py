@@ -70,7 +70,7 @@ def search(
     with ExitStack() as stack:
         if address is not None:
             stack.enter_context(_ray(address))
-        capacity = ray.cluster_resources() if address is not None else _this_machine()
+        capacity = _this_machine() if address is None else _the_cluster()
         concurrent = _concurrent_trials(config.resources, capacity)
         record = StudyRecord.open(storage, config, normalisation=asdict(data.normalization))
         searcher = _searcher(planned, record)
@@ -121,7 +121,7 @@ def _searcher(planned: Plan, record: StudyRecord) -> StudySearcher:
 def _scheduler(planned: Plan, recorded: Sequence[FrozenTrial]) -> TrialScheduler:
     settings = planned.config.search
     if settings.asha is None:
-        return FIFOScheduler()
+        return FIFOScheduler()  # type: ignore[no-untyped-call]
     low, high = planned.space.cost_range.flops
     asha = MultiObjectiveASHA(
         min_epochs=settings.asha.min_epochs,
@@ -170,6 +170,11 @@ def _concurrent_trials(resources: ResourcesConfig, capacity: Mapping[str, float]
 
 def _this_machine() -> dict[str, float]:
     return {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
+
+
+def _the_cluster() -> dict[str, float]:
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return resources
 
 
 @contextmanager

@@ -5,11 +5,12 @@ COMPLETE is a trial trained for the full budget, PRUNED one that ASHA stopped (i
 values, no final value), FAIL one that broke (with its reason), RUNNING one that is to go on.
 """
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 import sqlalchemy as sa
@@ -23,13 +24,16 @@ from search_space.costs import Cost
 from search_space.errors import InputError
 
 OBJECTIVES = ("accuracy", "flops")
-DIRECTIONS = ("maximize", "minimize")
+DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize")
 _RECORDED_VERSIONS = ("senas", "torch", "torchvision", "ray", "optuna", "sqlalchemy")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An architecture about to be tried: what it costs, and the parameters that proposed it (none for some baselines)."""
+    """An architecture about to be tried: what it costs, and the parameters that proposed it.
+
+    A baseline that the space does not contain has no parameters.
+    """
 
     architecture: Architecture
     cost: Cost
@@ -65,7 +69,10 @@ class StudyRecord:
             _check_that_it_goes_on(config, storage.get_study_user_attrs(study_id))
         else:
             study = optuna.create_study(study_name=config.study, storage=storage, directions=list(DIRECTIONS))
-            study.set_metric_names(list(OBJECTIVES))
+            with warnings.catch_warnings():
+                # "Experimental" since Optuna 3.2, and the only way to name objectives.
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names(list(OBJECTIVES))
             study_id = study._study_id
             storage.set_study_user_attr(study_id, "epochs", config.search.epochs)
             storage.set_study_user_attr(study_id, "versions", {name: version(name) for name in _RECORDED_VERSIONS})

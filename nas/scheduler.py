@@ -21,7 +21,7 @@ class AshaScheduler(FIFOScheduler):
     """
 
     def __init__(self, asha: MultiObjectiveASHA) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._asha = asha
 
     def remember(self, number: Hashable, curve: Sequence[float], flops: int) -> None:

@@ -68,8 +68,8 @@ class StudySearcher(Searcher):
         """Whether a trial is left to be started."""
         return bool(self._interrupted) or (self._count < self._total and not self.exhausted)
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """The next trial as Ray's configuration of it, or that the search is finished."""
+    def suggest(self, trial_id: str) -> Any:
+        """The next trial as Ray's configuration of it, or Ray's word for a search that is finished."""
         if self._interrupted:
             number, architecture, is_baseline = self._interrupted.popleft()
             return self._hand_out(trial_id, number, architecture, is_baseline)

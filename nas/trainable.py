@@ -31,7 +31,7 @@ class Job:
 class TrialActor(Trainable):
     """Trains architectures. Everything of a trial is in its checkpoint folder, so any actor can take it over."""
 
-    def setup(self, config: dict[str, Any], job: Job) -> None:
+    def setup(self, config: dict[str, Any], job: Job) -> None:  # type: ignore[override]
         """Takes the first trial; building its network waits for the first step, where failures are told."""
         torch.set_num_threads(job.threads)
         self._job = job

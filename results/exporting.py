@@ -34,7 +34,7 @@ The model takes batches of images of {input_size} (channels, height, width), nor
 {classes} logits for each.
 
 - `{architecture_file}` lists the sites that have a Squeeze-and-Excitation block, with its position and widths.
-  `senas cost {architecture_file}` tells what they cost; `senas evaluate {architecture_file}` trains the network anew.
+  `senas cost {architecture_file}` tells what they cost.
 - `{weights_file}` holds the weights, by the names of the model's state dict.
 - `{metadata_file}` says where all this comes from, and holds the files' checksums.
 """

@@ -19,15 +19,21 @@ from search_space.errors import InputError, unknown
 
 @dataclass(frozen=True)
 class Entry:
-    """How to make a backbone: ``make(in_channels, num_classes, **options)``, and its options' defaults."""
+    """How to make a backbone: ``make(in_channels, num_classes, **options)``, and its options' defaults.
+
+    ``usual_input`` is the image it was published for: channels, height, width.
+    """
 
     make: Callable[..., nn.Module]
+    usual_input: tuple[int, int, int] = (3, 224, 224)
     options: Mapping[str, Option] = field(default_factory=dict)
 
 
+_SMALL_IMAGE = (3, 32, 32)
+
 BACKBONES: dict[str, Entry] = {
-    "cnn3": Entry(cnn3, {"width": 32, "second_conv": True}),
-    **{f"resnet{depth}": Entry(partial(cifar_resnet, depth), {"width": 16}) for depth in DEPTHS},
+    "cnn3": Entry(cnn3, _SMALL_IMAGE, {"width": 32, "second_conv": True}),
+    **{f"resnet{depth}": Entry(partial(cifar_resnet, depth), _SMALL_IMAGE, {"width": 16}) for depth in DEPTHS},
     **{name: Entry(partial(torchvision_model, name)) for name in RESNETS},
 }
 

@@ -1,0 +1,29 @@
+# make search   set up and run the main job        make test    set up and run the tests
+# make lint     style and types                    make clean   forget everything made here
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STORAGE ?= sqlite:///senas.db
+
+.PHONY: search test lint clean
+
+search: $(VENV)/installed
+	$(BIN)/senas search configs/digits.yaml --storage $(STORAGE)
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("senas needs Python 3.11 or newer, not " + sys.version.split()[0] + ": run make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --upgrade pip --quiet
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) senas.db* runs .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

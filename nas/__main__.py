@@ -1,0 +1,5 @@
+"""``python -m nas`` is ``senas``."""
+
+from nas.cli import main
+
+main()

@@ -1,0 +1,21 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_STORAGE = "sqlite:///senas.db"
+
+Storage = Annotated[
+    str, typer.Option(envvar="SENAS_STORAGE", help="URL of the study DB.", metavar="URL", show_envvar=True)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of tables.")]
+StudyName = Annotated[str, typer.Argument(help="Name of the study; `senas studies` lists them.", show_default=False)]
+MaxFlops = Annotated[float | None, typer.Option(help="Only trials of at most so many FLOPs, such as 40e6.")]
+MaxParams = Annotated[float | None, typer.Option(help="Only trials of at most so many parameters.")]
+ConfigFile = Annotated[Path, typer.Argument(help="The search's configuration, a YAML file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a key of the configuration, such as search.epochs=20.", metavar="KEY=VALUE"),
+]

@@ -1,0 +1,145 @@
+"""Commands that read the study DB: studies, trials, show, pareto. They load neither torch nor ray."""
+
+from typing import Annotated
+
+import typer
+
+from nas.cli.options import DEFAULT_STORAGE, AsJson, MaxFlops, MaxParams, Storage, StudyName
+from nas.cli.render import console, count, print_json, sparkline, trial_table
+from results.records import TrialRecord
+from results.study import Study, open_study
+from results.study import studies as list_studies
+from results.where import parse, sort_key
+from search_space.errors import InputError
+
+
+def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
+    """List the studies in the DB: trials by state, best accuracy, front size, times."""
+    found = list_studies(storage)
+    if as_json:
+        print_json([study.to_json() for study in found])
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in (
+        "study",
+        "complete",
+        "pruned",
+        "failed",
+        "running",
+        "best accuracy",
+        "front",
+        "started",
+        "last change",
+    ):
+        table.add_column(name, justify="left" if name in ("study", "started", "last change") else "right")
+    for study in found:
+        table.add_row(
+            study.name,
+            *(str(study.trials[state]) for state in ("COMPLETE", "PRUNED", "FAIL", "RUNNING")),
+            "" if study.best_accuracy is None else f"{study.best_accuracy:.4f}",
+            str(study.front_size),
+            *(f"{time:%Y-%m-%d %H:%M}" if time else "" for time in (study.started, study.last_change)),
+        )
+    console().print(table)
+
+
+def trials(
+    study: StudyName,
+    where: Annotated[
+        str | None, typer.Option(help="Only trials for which this holds: \"accuracy > 0.9 and state == 'COMPLETE'\".")
+    ] = None,
+    sort: Annotated[str | None, typer.Option(help="Sort by this key; -KEY for descending.", metavar="KEY")] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="At most so many.")] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """List a study's trials, filtered and sorted.
+
+    Keys are those of --json (number, state, accuracy, flops, params, epochs, ...) and the parameters by their names
+    (layer1.position). An accuracy in brackets is that of an unfinished curve.
+    """
+    opened = open_study(storage, study)
+    found = opened.trials()
+    if where is not None:
+        found = list(filter(parse(where, opened.parameters), found))
+    if sort is not None:
+        found.sort(key=sort_key(sort, opened.parameters))
+    found = found[:limit]
+    if as_json:
+        print_json([trial.to_json() for trial in found])
+    else:
+        console().print(trial_table(found))
+
+
+def pareto(
+    study: StudyName,
+    max_flops: MaxFlops = None,
+    max_params: MaxParams = None,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Show the front: complete trials that no other beats in both accuracy and FLOPs, and the baselines beside it."""
+    opened = open_study(storage, study)
+    front = opened.front(max_flops, max_params)
+    if as_json:
+        print_json([trial.to_json() for trial in front])
+        return
+    print_front(opened, front)
+
+
+def show(
+    study: StudyName,
+    trial: Annotated[int | None, typer.Argument(help="Number of the trial; the best one, if not given.")] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Show one trial: its architecture drawn site by site, curve, cost, checkpoint."""
+    opened = open_study(storage, study)
+    shown = opened.best() if trial is None else opened.trial(trial)
+    if shown is None:
+        raise InputError(f"study '{study}' has no complete trial yet: name a trial, such as senas show {study} 0")
+    if as_json:
+        print_json(shown.to_json())
+        return
+    _print_trial(opened, shown)
+
+
+def print_front(study: Study, front: list[TrialRecord]) -> None:
+    """The front, and below it the baselines that are not on it."""
+    out = console()
+    if not front:
+        out.print(f"The front of {study.name} is empty: no complete trial (within the limits).")
+        return
+    out.print(trial_table(front, title=f"Pareto front of {study.name}: validation accuracy against FLOPs"))
+    rest = [trial for trial in study.baselines() if trial.number not in {member.number for member in front}]
+    if rest:
+        out.print()
+        out.print(trial_table(rest, title="Baselines off the front"))
+
+
+def _print_trial(study: Study, trial: TrialRecord) -> None:
+    out = console()
+    out.print(trial_table([trial], title=f"{study.name}, trial {trial.number}"))
+    if trial.architecture is not None:
+        # Only here, and after what is known without it: drawing needs the backbone traced, and so torch.
+        from nas.cli.model import print_sites
+
+        out.print()
+        print_sites(trial.architecture)
+    out.print()
+    facts = {
+        "architecture id": trial.architecture_id,
+        "started": f"{trial.started:%Y-%m-%d %H:%M:%S}" if trial.started else None,
+        "duration": f"{trial.duration_s:.1f} s" if trial.duration_s is not None else None,
+        "curve": f"{sparkline(trial.curve)}  {' '.join(f'{value:.4f}' for value in trial.curve)}",
+        "metrics": ", ".join(f"{key} {value:.4f}" for key, value in trial.metrics.items()) or None,
+        "parameters": ", ".join(f"{key}={value}" for key, value in trial.parameters.items()) or None,
+        "checkpoint": trial.checkpoint,
+        "failed": trial.fail_reason,
+        "cost": f"{count(trial.flops)} FLOPs, {count(trial.params)} parameters",
+    }
+    for key, value in facts.items():
+        if value:
+            out.print(f"{key:>16}  {value}", soft_wrap=True)

@@ -1,0 +1,107 @@
+"""How results look: tables for people, one JSON document for programs."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from math import isnan
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from results.records import TrialRecord
+from search_space.architecture import Architecture
+from search_space.site import Site
+from search_space.summary import summarise
+
+_STATE_STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan", "WAITING": "dim"}
+_SPARKS = "▁▂▃▄▅▆▇█"
+
+
+def print_json(document: Any) -> None:
+    """One JSON document, and nothing else, on stdout."""
+    json.dump(document, sys.stdout, indent=2, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console as wide as the terminal, or wide enough for a whole table where there is none."""
+    made = Console(stderr=stderr, highlight=False)
+    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=160)
+
+
+def trial_table(trials: Iterable[TrialRecord], *, title: str | None = None) -> Table:
+    """Trials as rows: a star marks the front; an accuracy in brackets is that of a curve's last epoch."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("", "trial", "state", "accuracy", "FLOPs", "params", "epochs"):
+        table.add_column(name, justify="left" if name in ("", "state") else "right", no_wrap=True)
+    table.add_column("curve", no_wrap=True)
+    table.add_column("architecture", overflow="fold")
+    for trial in trials:
+        table.add_row(
+            "*" if trial.is_pareto else "",
+            str(trial.number),
+            Text(trial.state, style=_STATE_STYLES[trial.state]),
+            _accuracy(trial),
+            count(trial.flops),
+            count(trial.params),
+            "" if trial.epochs is None else str(trial.epochs),
+            sparkline(trial.curve),
+            _what(trial),
+        )
+    return table
+
+
+def site_table(sites: Sequence[Site], architecture: Architecture, shares: dict[str, tuple[int, int]]) -> Table:
+    """An architecture drawn site by site; ``shares`` gives each block's FLOPs and parameters."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("stage", "site", "position", "variant", "widths", "operators"):
+        table.add_column(name, no_wrap=True)
+    for name in ("SE FLOPs", "SE params"):
+        table.add_column(name, justify="right", no_wrap=True)
+    stage = None
+    for site in sites:
+        first, stage = site.stage != stage, site.stage
+        se = architecture.se.get(site.name)
+        label = f"{site.stage} {site.stage_name}" if first else ""
+        if se is None:
+            table.add_row(label, site.name, Text("·", style="dim"))
+            continue
+        channels = site.channels(se.position)
+        widths = "-".join(str(width) for width in (channels, *se.hidden, channels))
+        operators = ", ".join([se.squeeze, se.excitation] + (["bias"] if se.bias else []))
+        flops, params = shares[site.name]
+        table.add_row(label, site.name, se.position, se.variant, widths, operators, f"{flops:,}", f"{params:,}")
+    return table
+
+
+def sparkline(curve: Sequence[float]) -> str:
+    """A curve of values in [0, 1] as one character each; what is not a number is a space."""
+    top = len(_SPARKS) - 1
+    return "".join(_SPARKS[min(top, max(0, round(value * top)))] if not isnan(value) else " " for value in curve)
+
+
+def count(number: float | None) -> str:
+    """A large count to four digits: 41.02M."""
+    if number is None:
+        return ""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.4g}{unit}" if number / size >= 1000 else f"{number / size:#.4g}{unit}"
+    return f"{number:g}"
+
+
+def _accuracy(trial: TrialRecord) -> Text:
+    if trial.accuracy is not None:
+        return Text(f"{trial.accuracy:.4f}")
+    return Text(f"({trial.curve[-1]:.4f})" if trial.curve else "", style="dim")
+
+
+def _what(trial: TrialRecord) -> Text:
+    architecture = "" if trial.architecture is None else summarise(trial.architecture)
+    if trial.fail_reason:
+        return Text(f"{trial.fail_reason}  [{architecture}]", style="red")
+    if trial.baseline:
+        return Text(f"{trial.baseline} (baseline)", style="bold")
+    return Text(architecture)

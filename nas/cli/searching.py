@@ -1,0 +1,106 @@
+"""The command search: runs or goes on with a search, and ends by saying what came of it."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.options import DEFAULT_STORAGE, AsJson, ConfigFile, Overrides, Storage
+from nas.cli.queries import print_front
+from nas.cli.render import console, print_json
+from nas.config import Config, load_config
+from results.study import Study, open_study
+from search_space.errors import InputError
+
+BEST = "best"
+"""The folder, beside a study's checkpoints, that the best architecture is exported to."""
+
+
+def search(
+    config: ConfigFile,
+    study: Annotated[str | None, typer.Option(help="Name of the study, if not the configuration's.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials the study is to have in all.")] = None,
+    time_budget: Annotated[
+        str | None, typer.Option(help="Stop after this long, such as 90s, 30m or 2h; start again to go on.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to run on; this machine, if not given.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of proposals, weights and data order.")] = None,
+    overrides: Overrides = None,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Run a search, or go on with it: nothing that has finished is run again.
+
+    Ends with the front, the baselines beside it, and the best architecture exported.
+    """
+    options = {"search.trials": trials, "search.seed": seed}
+    chosen = [f"{key}={value}" for key, value in options.items() if value is not None]
+    checked = load_config(config, [*(overrides or ()), *chosen], study=study)
+    budget = None if time_budget is None else _duration(time_budget)
+    # Ray and torch take seconds to load, and what is wrong with a configuration should be told at once.
+    from nas.driver import search as run
+    from nas.progress import Progress
+
+    with Progress(checked, console(stderr=True)) as progress:
+        run(checked, storage, address=address, time_budget=budget, callbacks=(progress,))
+    _conclude(checked, open_study(storage, checked.study), storage, config, as_json)
+
+
+def _conclude(config: Config, study: Study, storage: str, source: Path, as_json: bool) -> None:
+    best = study.best()
+    exported = None
+    if best is not None:
+        from results.exporting import export
+
+        exported = export(study, best, config.folder / BEST, force=True)
+    if as_json:
+        print_json(
+            {
+                "study": study.name,
+                "front": [trial.to_json() for trial in study.front()],
+                "baselines": [trial.to_json() for trial in study.baselines()],
+                "best": None if best is None else best.number,
+                "export": None if exported is None else str(exported),
+            }
+        )
+    else:
+        _print_conclusion(config, study, storage, source, exported)
+    if best is None and (reasons := [trial.fail_reason for trial in study.trials() if trial.fail_reason]):
+        raise RuntimeError(f"no trial was completed; the first failure was: {reasons[0]}")
+
+
+def _print_conclusion(config: Config, study: Study, storage: str, source: Path, exported: Path | None) -> None:
+    out = console()
+    print_front(study, study.front())
+    at = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
+    more = 2 * config.search.trials
+    best = study.best()
+    steps = {
+        "all trials": f"senas trials {study.name}{at} --sort=-accuracy --limit 10",
+        "the best, site by site": f"senas show {study.name}{at}",
+        "export another": f"senas export {study.name}{at} --trial {best.number if best else 0} -o DIR",
+        "search on": f"senas search {source}{at} --set search.trials={more}",
+    }
+    out.print()
+    out.print(f"study DB  {storage}", soft_wrap=True)
+    if exported is not None:
+        out.print(f"exported  {_short(exported)}  (the best: trial {best.number if best else ''})", soft_wrap=True)
+    out.print()
+    out.print("Next:")
+    for what, command in steps.items():
+        out.print(f"  {command:<70}  # {what}", soft_wrap=True)
+
+
+def _short(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _duration(text: str) -> timedelta:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if match is None or float(match[1]) == 0:
+        raise InputError(f"--time-budget must be a number and a unit, such as 90s, 30m or 2h, not '{text}'")
+    unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[match[2]]
+    return timedelta(**{unit: float(match[1])})
