@@ -186,7 +186,7 @@ def _explain(error: ValidationError, data: Mapping[str, Any]) -> str:
     """The first thing that is wrong, as one line: the key, what it is, what would be right."""
     details = next(iter(error.errors()))
     path = [str(part) for part in details["loc"]]
-    key, given = ".".join(path), details["input"]
+    key, given = ".".join(_as_written(path, data)), details["input"]
     expected = details.get("ctx", {})
     match details["type"]:
         case "extra_forbidden":
@@ -198,9 +198,20 @@ def _explain(error: ValidationError, data: Mapping[str, Any]) -> str:
             return f"{key}: {unknown('value', given, choices)}"
         case "value_error":
             return f"{key}: {expected['error']}" if key else str(expected["error"])
+        case "too_short":
+            return f"{key}: must not be empty"
         case _:
             message = details["msg"].replace("Input should be", "must be")
             return f"{key}: {message}, not {given!r}"
+
+
+def _as_written(path: list[str], data: Any) -> list[str]:
+    """The part of a path that the user wrote: a short form has keys inside that only we know of."""
+    for depth, part in enumerate(path):
+        if not isinstance(data, Mapping):
+            return path[:depth]
+        data = data.get(part)
+    return path
 
 
 def _siblings(path: list[str]) -> list[str]:

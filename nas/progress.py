@@ -32,20 +32,18 @@ class Progress(Callback):
     def __init__(self, config: Config, console: Console) -> None:
         self._config = config
         self._console = console
-        self._live = Live(get_renderable=self._view, console=console, refresh_per_second=4, transient=True)
         self._running: dict[str, _Trial] = {}
         self._ended = {"complete": 0, "stopped": 0, "failed": 0}
         self._best: float | None = None
         self._epochs = 0
         self._begun = time.monotonic()
+        self._live = Live(get_renderable=self._view, console=console, refresh_per_second=4, transient=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Ray pickles callbacks for a way of resuming that is not ours, and a terminal has no pickle."""
+        return {}
 
     def __enter__(self) -> Self:
-        self._console.print(
-            f"Study {self._config.study}: {self._config.backbone.name} on {self._config.data.name}, "
-            f"{self._config.search.trials} trials of up to {self._config.search.epochs} epochs"
-        )
-        if self._console.is_terminal:
-            self._live.start()
         return self
 
     def __exit__(
@@ -54,6 +52,15 @@ class Progress(Callback):
         self._live.stop()
         if any(self._ended.values()):
             self._console.print(self._totals())
+
+    def setup(self, *arguments: Any, **info: Any) -> None:
+        """The search begins: all that could be checked has been."""
+        self._console.print(
+            f"Study {self._config.study}: {self._config.backbone.name} on {self._config.data.name}, "
+            f"{self._config.search.trials} trials of up to {self._config.search.epochs} epochs"
+        )
+        if self._console.is_terminal:
+            self._live.start()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has an actor."""

@@ -28,7 +28,7 @@ SAMPLERS: dict[SamplerName, Callable[[int], BaseSampler]] = {
 
 Values = tuple[float, ...]
 
-_PATIENCE = 100
+_PATIENCE = 10
 """Repeated proposals in a row before an unseen architecture is drawn at random instead."""
 
 
@@ -62,9 +62,12 @@ class Proposer:
         self._memory = optuna.create_study(sampler=sampler, directions=list(DIRECTIONS))
         self._known: dict[str, _Known] = {}
         self._rng = random.Random(seed)
+        # A sampler that is seeded again begins as it began before, so it first repeats what is remembered.
+        self._to_replay = 0
 
     def remember(self, architecture: Architecture, trial: FrozenTrial) -> None:
         """Takes in a trial of the study DB, as when a search goes on."""
+        self._to_replay += 1
         self._known[architecture.id] = _Known(
             self._add(trial.params, trial.distributions, trial.state, trial.values),
             trial.state,
@@ -73,15 +76,20 @@ class Proposer:
 
     def propose(self) -> Proposal | None:
         """An architecture never proposed before, or None if the space holds no more."""
-        for _ in range(max(_PATIENCE, len(self._known))):
-            if self._is_exhausted():
-                return None
+        if self._is_exhausted():
+            return None
+        repeated = 0
+        while repeated < _PATIENCE:
             trial = self._memory.ask()
             architecture = self._space.suggest(trial)
             if architecture.id not in self._known:
                 self._known[architecture.id] = _Known(trial.number)
                 return Proposal(architecture, trial.params, trial.distributions)
             self._answer(trial.number, self._known[architecture.id])
+            if self._to_replay > 0:
+                self._to_replay -= 1
+            else:
+                repeated += 1
         return self._draw_unseen()
 
     def start(self, architecture: Architecture) -> Proposal:

@@ -19,6 +19,7 @@ from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas.config import Config
+from results.database import parse_url, shown
 from search_space.architecture import Architecture
 from search_space.costs import Cost
 from search_space.errors import InputError
@@ -141,19 +142,17 @@ class StudyRecord:
 
 
 def _open_storage(url: str) -> BaseStorage:
+    address = parse_url(url)
     try:
-        address = sa.make_url(url)
         _check_folder(address)
         # Optuna tells of its schema's creation at INFO; what a user has to know, we say.
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         return get_storage(RDBStorage(url))
-    except sa.exc.ArgumentError:
-        raise InputError(f"'{url}' is not a database URL: for an SQLite file write sqlite:///FILE") from None
     except ImportError as error:
-        raise InputError(f"the database of {_without_password(url)} needs a driver: {error}") from error
+        raise InputError(f"the database of {shown(address)} needs a driver: {error}") from error
     except (sa.exc.SQLAlchemyError, RuntimeError, optuna.exceptions.OptunaError) as error:
         reason = getattr(error, "orig", None) or error.__cause__ or error
-        raise InputError(f"cannot open the study DB {_without_password(url)}: {_first_line(reason)}") from error
+        raise InputError(f"cannot open the study DB {shown(address)}: {_first_line(reason)}") from error
 
 
 def _check_folder(address: sa.URL) -> None:
@@ -180,10 +179,6 @@ def _check_that_it_goes_on(config: Config, attributes: Mapping[str, Any]) -> Non
 
 def _listed(values: Mapping[str, Any], keys: Iterable[str]) -> str:
     return ", ".join(f"{key} = {values.get(key)}" for key in sorted(keys))
-
-
-def _without_password(url: str) -> str:
-    return sa.make_url(url).render_as_string(hide_password=True)
 
 
 def _first_line(error: object) -> str:

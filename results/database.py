@@ -23,7 +23,7 @@ def reading(url: str) -> Iterator[Connection]:
     Raises:
         InputError: the URL is not one, or what it names is missing, out of reach or no DB.
     """
-    address = _parse(url)
+    address = parse_url(url)
     engine = _engine(address)
     try:
         with engine.connect() as connection:
@@ -31,17 +31,27 @@ def reading(url: str) -> Iterator[Connection]:
                 connection.exec_driver_sql("BEGIN")
             yield connection
     except sa.exc.DBAPIError as error:
-        raise InputError(f"cannot read {_shown(address)}: {' '.join(str(error.orig).split())}") from error
+        raise InputError(f"cannot read {shown(address)}: {' '.join(str(error.orig).split())}") from error
     finally:
         engine.dispose()
 
 
-def _parse(url: str) -> URL:
+def parse_url(url: str) -> URL:
+    """A database's URL, of a kind that there is a dialect for.
+
+    Raises:
+        InputError: it is no URL, or of an unknown kind.
+    """
     try:
-        return sa.make_url(url)
+        address = sa.make_url(url)
+        address.get_dialect()
+    except sa.exc.NoSuchModuleError:
+        kind = address.drivername
+        raise InputError(f"unknown kind of database '{kind}': use sqlite, postgresql or mysql") from None
     except sa.exc.ArgumentError:
         hint = f": for an SQLite file write sqlite:///{url}" if "://" not in url else ""
         raise InputError(f"'{url}' is not a database URL{hint}") from None
+    return address
 
 
 def _engine(address: URL) -> Engine:
@@ -52,16 +62,13 @@ def _engine(address: URL) -> Engine:
     isolation = {"isolation_level": "REPEATABLE READ"} if address.get_backend_name() == "postgresql" else {}
     try:
         return sa.create_engine(address, poolclass=sa.NullPool, **isolation)
-    except sa.exc.NoSuchModuleError:
-        kind = address.drivername
-        raise InputError(f"unknown kind of database '{kind}': use sqlite, postgresql or mysql") from None
     except ModuleNotFoundError as error:
-        raise InputError(f"{_shown(address)} needs the Python package '{error.name}': install it") from None
+        raise InputError(f"{shown(address)} needs the Python package '{error.name}': install it") from None
 
 
 def _existing_file(address: URL) -> Path:
     if address.database in (None, "", ":memory:"):
-        raise InputError(f"{_shown(address)} names no file: write sqlite:///FILE")
+        raise InputError(f"{shown(address)} names no file: write sqlite:///FILE")
     file = Path(str(address.database))
     if not file.exists():
         raise InputError(f"there is no study DB at {file}: check the path, or start a search that makes it")
@@ -93,5 +100,6 @@ def _connect(file: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{quote(str(file))}?mode={mode}", uri=True, isolation_level=None)
 
 
-def _shown(address: URL) -> str:
+def shown(address: URL) -> str:
+    """A database's URL as it may be shown: without its password."""
     return address.render_as_string(hide_password=True)

@@ -40,7 +40,7 @@ def uniform(
     existing = sorted({site.stage for site in traced.sites})
     for stage in stages or ():
         if stage not in existing:
-            raise InputError(f"{traced.backbone.name} has no stage {stage} (it has: {existing})")
+            raise InputError(f"{traced.backbone.name} has no stage {stage} (it has: {', '.join(map(str, existing))})")
     blocks = (
         (
             site.name,

@@ -52,6 +52,7 @@ class DataConfig(BaseModel):
         limit: use at most so many training images (validation included), class by class. The test set stays whole.
         image_size: imagefolder only: crop images to their central square and resize it to this many pixels a side.
             Needed when the images are not all of one size.
+        num_classes: imagefolder only: how many class folders there are to be; found by looking, if not said.
         download: fetch a torchvision data set into the root if it is not there.
     """
 
@@ -64,6 +65,7 @@ class DataConfig(BaseModel):
     split_seed: int = Field(default=0, ge=0, lt=2**32)
     limit: int | None = Field(default=None, ge=1)
     image_size: int | None = Field(default=None, ge=1)
+    num_classes: int | None = Field(default=None, ge=2)
     download: bool = False
 
     @field_validator("name")
@@ -88,20 +90,39 @@ class DataConfig(BaseModel):
             raise InputError(f"{self.name} needs root, the folder that holds it or that it is downloaded to")
         if self.image_size is not None:
             raise InputError(f"image_size is for imagefolder; the images of {self.name} have a size of their own")
+        if self.num_classes is not None:
+            raise InputError(f"num_classes is for imagefolder; {self.name} has classes of its own")
         return self
 
 
 def describe(config: DataConfig) -> tuple[int, Shape]:
-    """The number of classes and the (channels, height, width) of the images, without decoding the data set.
+    """The number of classes and the (channels, height, width) of the images, looking no further than needed.
 
-    For an imagefolder the class folders are listed, and one image's header is read if ``image_size`` is None.
+    What the configuration says is taken from it, so that networks can be priced where the data is not. Otherwise an
+    imagefolder's class folders are listed, and one image's header is read.
 
     Raises:
-        InputError: the data set is not there (and is not to be downloaded), or it has a single class.
+        InputError: an imagefolder that has to be looked into is not there, or has a single class.
+    """
+    if config.name != IMAGE_FOLDER:
+        known = KNOWN_DATASETS[config.name]
+        return known.num_classes, known.shape
+    root = folder_of(config)
+    num_classes = config.num_classes or len(image_folder.class_names(root))
+    return num_classes, image_folder.image_shape(root, config.image_size)
+
+
+def check_present(config: DataConfig) -> None:
+    """Checks that the data set is where the configuration says, and has the classes that it says.
+
+    Raises:
+        InputError: it is not there (and is not to be downloaded), or its classes are not as many.
     """
     if config.name == IMAGE_FOLDER:
-        root = folder_of(config)
-        return len(image_folder.class_names(root)), image_folder.image_shape(root, config.image_size)
+        found = len(image_folder.class_names(folder_of(config)))
+        if config.num_classes not in (None, found):
+            raise InputError(f"{config.root} has {found} classes, not data.num_classes = {config.num_classes}")
+        return
     known = KNOWN_DATASETS[config.name]
     if known.location is not None and not config.download:
         location = folder_of(config) / known.location
@@ -110,7 +131,6 @@ def describe(config: DataConfig) -> tuple[int, Shape]:
                 f"{config.name} is not in {config.root} ({location} does not exist): correct data.root, "
                 f"or set data.download: true"
             )
-    return known.num_classes, known.shape
 
 
 def folder_of(config: DataConfig) -> Path:

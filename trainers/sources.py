@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from search_space.errors import InputError
 from trainers import image_folder
-from trainers.data_config import IMAGE_FOLDER, DataConfig, describe, folder_of
+from trainers.data_config import IMAGE_FOLDER, DataConfig, check_present, folder_of
 from trainers.stratified import Indices, stratified_sample
 
 Part = Literal["train", "test"]
@@ -35,7 +35,7 @@ def open_source(config: DataConfig, part: Part) -> Source:
     Raises:
         InputError: the data set is missing, damaged, or cannot be downloaded.
     """
-    describe(config)  # whose errors for what is missing are clearer than the libraries'
+    check_present(config)  # whose errors are clearer than the libraries'
     return SOURCES[config.name](config, part)
 
 

@@ -2,14 +2,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import settings
 from torch import nn
 
 from trainers.data import ImageSet, Splits
-
-torch.set_num_threads(1)
-settings.register_profile("patient", deadline=None)  # a busy machine is no failure
-settings.load_profile("patient")
 
 CHANNELS, SIZE, CLASSES = 3, 8, 7
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from search_space.errors import InputError
-from trainers.data_config import KNOWN_DATASETS, DataConfig, describe
+from trainers.data_config import KNOWN_DATASETS, DataConfig, check_present, describe
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,16 @@ def test_digits_need_nothing() -> None:
 @pytest.mark.parametrize("name", [name for name, known in KNOWN_DATASETS.items() if known.location])
 def test_a_missing_data_set_is_named_with_its_mend(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"{name} is not in {tmp_path}.*data.download: true"):
-        describe(DataConfig(name=name, root=tmp_path))
+        check_present(DataConfig(name=name, root=tmp_path))
+    check_present(DataConfig(name=name, root=tmp_path, download=True))
+
+
+@pytest.mark.parametrize("name", [name for name, known in KNOWN_DATASETS.items() if known.location])
+def test_what_is_known_of_a_data_set_needs_no_data(name: str, tmp_path: Path) -> None:
     known = KNOWN_DATASETS[name]
-    assert describe(DataConfig(name=name, root=tmp_path, download=True)) == (known.num_classes, known.shape)
+    assert describe(DataConfig(name=name, root=tmp_path)) == (known.num_classes, known.shape)
+    config = DataConfig(name="imagefolder", root=tmp_path / "gone", image_size=64, num_classes=7)
+    assert describe(config) == (7, (3, 64, 64))
 
 
 def test_configuration_is_read_without_torch() -> None:

@@ -130,6 +130,8 @@ def test_wrong_layouts_are_explained(root: Path, tmp_path: Path) -> None:
     (root / "test" / "wasp").mkdir()
     with pytest.raises(InputError, match="unknown class folder"):
         final_splits(config(root))
+    with pytest.raises(InputError, match=r"has 3 classes, not data.num_classes = 5"):
+        search_splits(config(root, num_classes=5))
     for name in CLASSES[1:]:
         shutil.rmtree(root / "train" / name)
     with pytest.raises(InputError, match="1 class folders, at least 2"):

@@ -1,0 +1,110 @@
+"""Configurations: what is right is read in full, what is wrong is told in one line that names it."""
+
+from pathlib import Path
+
+import pytest
+
+from nas.config import Config, load_config, parse_config
+from search_space.errors import InputError
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+MINIMAL = "backbone: {name: resnet8}\ndata: {name: digits}\nsearch: {trials: 4, epochs: 2}\n"
+
+
+@pytest.fixture
+def minimal(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(MINIMAL)
+    return file
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_bundled_configurations_load_and_survive_a_round_trip(file):
+    config = load_config(file)
+    assert Config.model_validate(config.to_dict()) == config
+    assert Config.model_validate(config.to_dict()).identity() == config.identity()
+
+
+def test_a_study_takes_the_files_name_unless_it_has_one(minimal):
+    assert load_config(minimal).study == "mine"
+    assert load_config(minimal, study="other").study == "other"
+
+
+def test_overrides_go_on_top(minimal):
+    config = load_config(
+        minimal,
+        [
+            "search.trials=7",
+            "recipe.lr=1e-3",
+            "space.position=[pre, post]",
+            "space.ratio.per=stage",
+            "space.ratio.choices=[2]",
+        ],
+    )
+    assert config.search.trials == 7
+    assert config.recipe.lr == 0.001
+    assert config.space.position.choices == ("pre", "post")
+    assert config.space.ratio.per == "stage"
+
+
+def test_identity_is_what_results_depend_on(minimal):
+    config = load_config(minimal)
+    for override in ("search.trials=9", "output=elsewhere", "resources.cpus_per_trial=2", "data.download=true"):
+        assert load_config(minimal, [override]).identity() == config.identity()
+    for override in ("search.epochs=3", "search.seed=1", "recipe.lr=0.2", "space.ratio=[2]", "search.asha=null"):
+        assert load_config(minimal, [override]).identity() != config.identity()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("serch.trials=3", "unknown key 'serch': did you mean 'search'?"),
+        ("search.trails=3", "unknown key 'search.trails': did you mean 'search.trials'?"),
+        ("search.asha.etta=3", "unknown key 'search.asha.etta': did you mean 'search.asha.eta'?"),
+        ("recipe.learning_rate=3", "unknown key 'recipe.learning_rate'"),
+        ("search.trials=many", "search.trials: must be a valid integer, not 'many'"),
+        ("search.trials=0", "search.trials: must be greater than or equal to 1, not 0"),
+        ("search.trials='8'", "search.trials: must be a valid integer, not '8'"),
+        ("search.sampler=tpa", "search.sampler: unknown value 'tpa': did you mean 'tpe'?"),
+        ("search.asha.min_epochs=3", "search: asha.min_epochs 3 is above the 2 epochs"),
+        ("data.name=digit", "data.name: unknown data set 'digit': did you mean 'digits'?"),
+        ("space.position=psot", "space.position: unknown value 'psot': did you mean 'post'?"),
+        ("space.variant=bumb", "space.variant: unknown SE variant 'bumb': did you mean 'bump'?"),
+        ("space.ratio=[]", "space.ratio: must not be empty"),
+        ("space.ratio=[0]", "space.ratio: must be greater than or equal to 1, not 0"),
+        ("space.ratio={choices: [2], per: block}", "space.ratio.per: unknown value 'block'"),
+        ("recipe.lr=-1", "recipe.lr: must be greater than 0"),
+        ("recipe.warmup_epochs=5", "warmup"),
+        ("resources.gpus_per_trial=1.5", "1.5 GPUs cannot be given to a trial"),
+        ("study=a/b", "study: "),
+        ("search=3", "search: must be"),
+        ("backbone=resnet8", "backbone: must be"),
+        ("novalue", "--set novalue: write KEY=VALUE"),
+        ("search.trials=[", "the value of --set search.trials=[ is not valid YAML"),
+    ],
+)
+def test_what_is_wrong_is_named(minimal, override, message):
+    with pytest.raises(InputError) as error:
+        load_config(minimal, [override])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_key_is_named():
+    with pytest.raises(InputError, match="the key 'search' is missing"):
+        parse_config({"study": "x", "backbone": {"name": "resnet8"}, "data": {"name": "digits"}})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [("[1, 2]", "must hold keys and values"), ("a: [", "is not valid YAML"), ("", "must hold")]
+)
+def test_a_file_that_is_no_configuration_is_told(tmp_path, content, message):
+    file = tmp_path / "bad.yaml"
+    file.write_text(content)
+    with pytest.raises(InputError, match=message):
+        load_config(file)
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(InputError, match="there is no config file"):
+        load_config(tmp_path / "none.yaml")

@@ -1,0 +1,173 @@
+"""Whole searches with real Ray on real digits: their records, going on, being killed, failing."""
+
+import json
+import time
+from collections import Counter
+
+import optuna
+import pytest
+import torch
+
+import results
+from nas.config import load_config
+from nas.plan import plan
+from search_space import InputError, baselines, cost
+
+pytestmark = pytest.mark.slow
+
+TRIALS, EPOCHS = 12, 4
+
+
+def study_of(senas, name="tiny"):
+    return results.open_study(senas.storage, name)
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """The finished search, to be gone on with."""
+    return finished.copy(tmp_path)
+
+
+def test_states_mean_what_they_say(finished):
+    trials = study_of(finished).trials()
+    assert len(trials) == TRIALS
+    assert {trial.state for trial in trials} == {"COMPLETE", "PRUNED"}
+    for trial in trials:
+        if trial.state == "COMPLETE":
+            assert trial.epochs == len(trial.curve) == EPOCHS
+            assert trial.accuracy == trial.curve[-1]
+        else:
+            assert 0 < trial.epochs == len(trial.curve) < EPOCHS
+            assert trial.accuracy is None
+            assert not trial.objectives
+
+
+def test_optuna_reads_the_same_study(finished):
+    ours = study_of(finished)
+    theirs = optuna.load_study(study_name="tiny", storage=finished.storage)
+    assert theirs.metric_names == ["accuracy", "flops"]
+    assert {t.number for t in theirs.best_trials} == {t.number for t in ours.front()}
+    assert Counter(t.state.name for t in theirs.trials) == Counter(t.state for t in ours.trials())
+    assert all(t.values is None for t in theirs.trials if t.state.name == "PRUNED")
+
+
+def test_each_architecture_is_tried_once_at_the_cost_known_before(finished):
+    planned = plan(load_config(finished.folder / "tiny.yaml"))
+    trials = study_of(finished).trials()
+    assert len({trial.architecture_id for trial in trials}) == TRIALS
+    for trial in trials:
+        assert trial.architecture.id == trial.architecture_id
+        priced = cost(planned.traced, trial.architecture)
+        assert (trial.flops, trial.params) == (priced.flops, priced.params)
+        if trial.parameters:
+            assert planned.space.decode(trial.parameters) == trial.architecture
+
+
+def test_every_baseline_is_complete(finished):
+    planned = plan(load_config(finished.folder / "tiny.yaml"))
+    recorded = {trial.baseline: trial for trial in study_of(finished).baselines()}
+    assert {name: trial.architecture for name, trial in recorded.items()} == baselines(planned.traced)
+    assert {trial.state for trial in recorded.values()} == {"COMPLETE"}
+
+
+def test_it_ends_with_the_front_the_baselines_and_the_next_commands(finished):
+    said = finished.ended.stdout
+    for trial in study_of(finished).front():
+        assert f"{trial.accuracy:.4f}" in said
+    for name in ("no SE", "standard everywhere", "identity everywhere"):
+        assert f"{name} (baseline)" in said
+    assert "senas show tiny" in said
+    assert "Pareto front of tiny" in said
+    assert finished.ended.stderr.count("complete") >= 5
+
+
+def test_the_best_is_exported_and_scores_what_the_study_says(finished):
+    from trainers.data import search_splits
+
+    study = study_of(finished)
+    folder = finished.folder / "runs" / "tiny" / "best"
+    network = results.load(folder)
+    splits = search_splits(load_config(finished.folder / "tiny.yaml").data)
+    statistics = json.loads((folder / "metadata.json").read_text())["normalisation"]
+    mean, std = (torch.tensor(statistics[key])[:, None, None] for key in ("mean", "std"))
+    with torch.no_grad():
+        guesses = network((splits.held_out.images.float() - mean) / std).argmax(1)
+    assert (guesses == splits.held_out.labels).double().mean().item() == study.best().accuracy
+
+
+def test_starting_again_runs_nothing_again(copied):
+    before = study_of(copied).trials()
+    again = copied.run("search", "tiny.yaml")
+    assert study_of(copied).trials() == before
+    assert "Pareto front of tiny" in again.stdout
+
+
+def test_more_trials_are_added_and_nothing_finished_is_touched(copied):
+    before = study_of(copied).trials()
+    copied.run("search", "tiny.yaml", "--set", f"search.trials={TRIALS + 3}")
+    after = study_of(copied).trials()
+    assert len(after) == TRIALS + 3
+
+    def finished_parts(trials):
+        return [(t.number, t.state, t.architecture_id, t.curve, t.started, t.duration_s) for t in trials]
+
+    assert finished_parts(after[:TRIALS]) == finished_parts(before)
+    assert {trial.state for trial in after[TRIALS:]} <= {"COMPLETE", "PRUNED"}
+
+
+def test_another_configuration_under_the_same_name_is_refused(copied):
+    before = study_of(copied)
+    refused = copied.run("search", "tiny.yaml", "--set", "recipe.lr=0.2", code=2)
+    assert "study 'tiny' was begun with recipe.lr = 0.1, not recipe.lr = 0.2" in refused.stderr
+    assert study_of(copied) == before
+
+
+def test_a_killed_search_goes_on_from_its_checkpoints(senas):
+    process = senas.start("search", "tiny.yaml", "--set", "search.asha=null", "--set", "search.epochs=12")
+    wait_until(senas, lambda trials: any(2 <= t.epochs < 12 and t.state == "RUNNING" for t in trials[5:]))
+    senas.kill(process)
+    before = study_of(senas).trials()
+    interrupted = [trial for trial in before if trial.state == "RUNNING"]
+    assert interrupted
+
+    senas.run("search", "tiny.yaml", "--set", "search.asha=null", "--set", "search.epochs=12")
+
+    after = study_of(senas).trials()
+    assert len(after) == TRIALS
+    assert {trial.state for trial in after} == {"COMPLETE"}
+    assert len({trial.architecture_id for trial in after}) == TRIALS
+    for trial in before:
+        assert after[trial.number].curve[: len(trial.curve)] == trial.curve
+        if trial.state == "COMPLETE":
+            assert after[trial.number].duration_s == trial.duration_s
+
+
+def test_a_training_that_diverges_is_a_failure_with_its_reason(senas):
+    ended = senas.run("search", "tiny.yaml", "--set", "recipe.lr=1e30", "--set", "search.trials=6", code=1)
+    trials = study_of(senas).trials()
+    assert len(trials) == 6
+    assert {trial.state for trial in trials} == {"FAIL"}
+    assert all(trial.fail_reason.startswith("DivergedError: the training loss is nan") for trial in trials)
+    assert "no trial was completed" in ended.stderr.splitlines()[-1]
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_time_budget_leaves_the_rest_for_the_next_time(senas):
+    settings = ("--set", "search.asha=null", "--set", "search.epochs=60")
+    senas.run("search", "tiny.yaml", "--time-budget", "8s", *settings)
+    trials = study_of(senas).trials()
+    assert len(trials) < TRIALS
+    assert {trial.state for trial in trials} >= {"RUNNING"}
+
+
+def wait_until(senas, holds, seconds=120):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if (senas.folder / "senas.db").exists():
+            try:
+                if holds(study_of(senas).trials()):
+                    return
+            except InputError:
+                pass  # the DB is being made
+        time.sleep(0.1)
+    raise AssertionError("the search did not get that far")
