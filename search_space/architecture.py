@@ -7,9 +7,10 @@ same width, the order in which sites are listed) is not part of an architecture.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 import yaml
@@ -56,13 +57,16 @@ class Backbone:
         Raises:
             InputError: a key is unknown or missing, or a value has the wrong type.
         """
-        _check_keys("backbone", data, required={"name", "num_classes", "input_size"}, optional={"options"})
+        _check_keys("backbone", data, required={"name", "num_classes", "input_size", "options"})
         size = data["input_size"]
         if not (isinstance(size, list | tuple) and len(size) == 3 and all(_is_positive(n) for n in size)):
             raise InputError(f"backbone.input_size must be [channels, height, width], not {size!r}")
         if not _is_positive(data["num_classes"]):
             raise InputError(f"backbone.num_classes must be a positive integer, not {data['num_classes']!r}")
-        options = _mapping("backbone.options", data.get("options", {}))
+        options = _mapping("backbone.options", data["options"])
+        for key, value in options.items():
+            if not isinstance(value, Option):
+                raise InputError(f"backbone.options.{key} must be a number, a text or true or false, not {value!r}")
         return cls(
             name=str(data["name"]),
             num_classes=data["num_classes"],
@@ -121,10 +125,10 @@ class Architecture:
     sites: tuple[tuple[str, SE], ...] = ()
 
     def __post_init__(self) -> None:
-        ordered = tuple(sorted(self.sites, key=lambda entry: _natural_order(entry[0])))
-        names = [name for name, _ in ordered]
-        if len(set(names)) < len(names):
-            raise InputError(f"a site is listed twice: {', '.join(names)}")
+        ordered = tuple(sorted(self.sites, key=lambda entry: (_natural_order(entry[0]), entry[0])))
+        for (name, _), (following, _) in pairwise(ordered):
+            if name == following:
+                raise InputError(f"site {name} is listed twice")
         object.__setattr__(self, "sites", ordered)
 
     @cached_property
@@ -154,7 +158,7 @@ class Architecture:
         """
         data = _mapping("an architecture", data)
         _check_keys("architecture", data, required={"backbone"}, optional={"sites"})
-        sites = _mapping("sites", data.get("sites") or {})
+        sites = _mapping("sites", data.get("sites", {}))
         return cls(
             backbone=Backbone.from_dict(_mapping("backbone", data["backbone"])),
             sites=tuple((name, SE.from_dict(_mapping(f"sites.{name}", se), name)) for name, se in sites.items()),
@@ -180,7 +184,7 @@ class Architecture:
 
 def _natural_order(name: str) -> list[tuple[int, int, str]]:
     """Sorts layer1.10 after layer1.2."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _is_positive(value: object) -> bool:
@@ -190,12 +194,16 @@ def _is_positive(value: object) -> bool:
 def _mapping(what: str, value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise InputError(f"{what} must be a mapping of keys to values, not {value!r}")
+    for key in value:
+        if not isinstance(key, str):
+            raise InputError(f"{what} has the key {key!r}, which must be a text")
     return value
 
 
-def _check_keys(what: str, data: Mapping[str, Any], required: set[str], optional: set[str]) -> None:
+def _check_keys(what: str, data: Mapping[str, Any], required: set[str], optional: Collection[str] = ()) -> None:
+    known = required.union(optional)
     for key in data:
-        if key not in required | optional:
-            raise unknown(f"key of {what}", key, sorted(required | optional))
+        if key not in known:
+            raise unknown(f"key of {what}", key, sorted(known))
     for key in sorted(required - data.keys()):
         raise InputError(f"{what} lacks the key '{key}'")

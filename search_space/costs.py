@@ -41,7 +41,10 @@ def cost(traced: Priced, architecture: Architecture) -> Cost:
 
     Raises:
         InputError: a site does not exist or does not have the position asked of it.
+        ValueError: the architecture is of another backbone.
     """
+    if architecture.backbone != traced.backbone:
+        raise ValueError(f"an architecture of {architecture.backbone} cannot be priced on {traced.backbone}")
     blocks = [(se, traced.site(name).shape(se.position)) for name, se in architecture.sites]
     se_flops = sum(block_flops(se, shape) for se, shape in blocks)
     se_params = sum(block_params(se, shape) for se, shape in blocks)

@@ -17,4 +17,4 @@ def unknown(what: str, given: object, choices: Iterable[object]) -> InputError:
     names = [str(choice) for choice in choices]
     near = get_close_matches(str(given), names, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    return InputError(f"unknown {what} '{given}': {hint}(one of: {', '.join(names)})")
+    return InputError(f"unknown {what} {str(given)!r}: {hint}(one of: {', '.join(names)})")

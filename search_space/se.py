@@ -23,6 +23,17 @@ EXCITATIONS: dict[Excitation, Callable[[Tensor], Tensor]] = {
 }
 
 
+@torch.no_grad()
+def _start_with_units_on(layer: nn.Linear) -> None:
+    """Turns round the units whose weights sum below zero.
+
+    The map at PRE, POST and Identity is not negative. A hidden unit with mostly negative weights is then off for
+    every image, and where the bottleneck is one or two wide the whole block would never get a gradient, in some
+    positions and not in others. As weights are drawn from a symmetric distribution, each alone keeps it.
+    """
+    layer.weight.mul_(torch.where(layer.weight.sum(1, keepdim=True) < 0, -1.0, 1.0))
+
+
 class SqueezeExcite(nn.Module):
     """Scales each channel of [N, C, H, W] by a gate computed from all of them; the shape stays.
 
@@ -47,7 +58,10 @@ class SqueezeExcite(nn.Module):
         self.squeeze = squeeze
         self.excitation = excitation
         widths = (channels, *hidden, channels)
-        self.fc = nn.ModuleList(nn.Linear(i, o, bias=bias) for i, o in pairwise(widths))
+        layers = [nn.Linear(i, o, bias=bias) for i, o in pairwise(widths)]
+        for layer in layers[:-1]:
+            _start_with_units_on(layer)
+        self.fc = nn.ModuleList(layers)
 
     def gate(self, x: Tensor) -> Tensor:
         """The gates of [N, C, H, W], as [N, C, 1, 1]."""

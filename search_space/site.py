@@ -1,7 +1,7 @@
 """An insertion site: a place of a backbone where an SE block can stand, and the positions it offers there."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from search_space.architecture import Position
 from search_space.errors import InputError
@@ -21,7 +21,7 @@ class Site:
     name: str
     stage: int
     stage_name: str
-    shapes: Mapping[Position, Shape]
+    shapes: Mapping[Position, Shape] = field(hash=False)
 
     def channels(self, position: Position) -> int:
         """The channels that an SE block at a position scales.

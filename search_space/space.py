@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from search_space.architecture import SE, Architecture
 from search_space.costs import Priced, block_flops, block_params
-from search_space.errors import InputError
+from search_space.errors import InputError, unknown
 from search_space.site import Shape, Site
 from search_space.spec import DIMENSIONS, Dimension, Granularity, SpaceSpec
 from search_space.variants import hidden_widths
@@ -95,8 +95,11 @@ class SearchSpace:
         """The architecture of a complete set of parameters.
 
         Raises:
-            InputError: a parameter that matters is missing or has a value that the space does not offer.
+            InputError: a parameter is unknown, one that matters is missing, or has a value that is not offered.
         """
+        for name in parameters:
+            if name not in self._choices:
+                raise unknown("parameter", name, self.parameters)
         return self.suggest(_Fixed(parameters))
 
     def encode(self, architecture: Architecture) -> dict[str, Value] | None:
@@ -108,7 +111,7 @@ class SearchSpace:
             return None
         if not set(architecture.se) <= {site.name for site in self.traced.sites}:
             return None
-        chosen = self._encode_sites(self.traced.sites, architecture, {})
+        chosen = self._settings_of(architecture)
         if chosen is None:
             return None
         recorder = _Recorder(chosen)
@@ -222,27 +225,34 @@ class SearchSpace:
 
         return extreme(min), extreme(max)
 
-    def _encode_sites(
-        self, sites: Sequence[Site], architecture: Architecture, chosen: dict[str, Value]
+    def _settings_of(self, architecture: Architecture) -> dict[str, Value] | None:
+        """A setting of every parameter that makes an architecture, if there is one.
+
+        Once the network-wide and the stage-wide parameters are set, each site can be looked at alone.
+        """
+        for network in self._assignments("network", self.traced.sites[0]):
+            stages = [self._settings_of_stage(stage, network, architecture) for stage in self._stages()]
+            if None not in stages:
+                return {name: value for stage in stages if stage for name, value in stage.items()}
+        return None
+
+    def _settings_of_stage(
+        self, stage: Sequence[Site], network: dict[str, Value], architecture: Architecture
     ) -> dict[str, Value] | None:
-        """Settings for the remaining sites that agree with those chosen before, by backtracking."""
-        if not sites:
-            return chosen
-        site, *rest = sites
+        for local in self._assignments("stage", stage[0]):
+            sites = [self._settings_of_site(site, network | local, architecture) for site in stage]
+            if None not in sites:
+                return {name: value for site in sites if site for name, value in site.items()}
+        return None
+
+    def _settings_of_site(
+        self, site: Site, outer: dict[str, Value], architecture: Architecture
+    ) -> dict[str, Value] | None:
         wanted = architecture.se.get(site.name)
-        names = [self._parameter(d, site) for d in DIMENSIONS]
-        options = [(chosen[n],) if n in chosen else self._choices[n] for n in names]
-        if wanted is None:
-            insertion = names[0]
-            if False not in options[0]:
-                return None
-            return self._encode_sites(rest, architecture, chosen | {insertion: False})
-        for combination in product(*options):
-            setting: dict[str, Value] = dict(zip(DIMENSIONS, combination, strict=True))
-            if setting["insertion"] and self._block(site, setting) == wanted:
-                found = self._encode_sites(rest, architecture, chosen | dict(zip(names, combination, strict=True)))
-                if found is not None:
-                    return found
+        for inner in self._assignments("layer", site):
+            setting = outer | inner
+            if (self._block(site, setting) if setting["insertion"] else None) == wanted:
+                return {self._parameter(dimension, site): setting[dimension] for dimension in DIMENSIONS}
         return None
 
 
@@ -284,20 +294,21 @@ class _Fixed:
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         if name not in self.values:
             raise InputError(f"parameter {name} is missing (choices: {', '.join(map(str, choices))})")
-        if self.values[name] not in choices:
-            raise InputError(f"parameter {name} is {self.values[name]!r}, not one of {choices}")
-        return self.values[name]
+        given = self.values[name]
+        for choice in choices:
+            # True == 1 == 1.0, but they do not make the same architecture.
+            if choice == given and type(choice) is type(given):
+                return choice
+        raise InputError(f"parameter {name} is {given!r}, not one of {choices}")
 
 
-class _Recorder(_Fixed):
-    """Remembers which of the fixed values were asked for: those that matter."""
+class _Recorder:
+    """Chooses fixed values and remembers which were asked for: those that matter."""
 
     def __init__(self, values: Mapping[str, Value]) -> None:
-        super().__init__(values)
-        object.__setattr__(self, "asked", {})
-
-    asked: dict[str, Value]
+        self._values = values
+        self.asked: dict[str, Value] = {}
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        self.asked[name] = super().suggest_categorical(name, choices)
+        self.asked[name] = self._values[name]
         return self.asked[name]

@@ -6,20 +6,24 @@ from search_space.architecture import SE, Architecture
 
 
 def summarise(architecture: Architecture) -> str:
-    """Which sites carry what, sites of one parent together: ``layer1 pre bump 2,4,2; layer3.0 post standard 8``.
+    """Which sites carry what, those of one parent together: ``layer1.0,1 pre bump 2,4; layer3.0 post standard 8``.
 
-    The numbers are the narrowest widths, site by site; operators are named where they are not the usual ones.
+    The last numbers are the narrowest widths, site by site; operators are named where they are not the usual ones.
     """
     if not architecture.sites:
         return "no SE"
-    groups = [(_kind(se), name, min(se.hidden)) for name, se in architecture.sites]
     parts = []
-    for (kind, parent), members in groupby(groups, key=lambda entry: (entry[0], entry[1].rpartition(".")[0])):
-        sites = list(members)
-        whole = parent and len(sites) == sum(name.rpartition(".")[0] == parent for name in architecture.se)
-        place = parent if whole else ",".join(name for _, name, _ in sites)
-        parts.append(f"{place} {kind} {','.join(str(width) for _, _, width in sites)}")
+    for (parent, kind), members in groupby(architecture.sites, key=lambda entry: (_parent(entry[0]), _kind(entry[1]))):
+        group = list(members)
+        names = ",".join(name.removeprefix(parent) for name, _ in group)
+        widths = ",".join(str(min(se.hidden)) for _, se in group)
+        parts.append(f"{parent}{names} {kind} {widths}")
     return "; ".join(parts)
+
+
+def _parent(site: str) -> str:
+    """The path before a site's last name, with the dot."""
+    return site[: site.rfind(".") + 1]
 
 
 def _kind(se: SE) -> str:

@@ -16,11 +16,10 @@ import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 from torch.utils.flop_counter import FlopCounterMode
 
 from search_space.architecture import Backbone, Position
@@ -63,10 +62,13 @@ class TracedBackbone:
         Raises:
             InputError: there is none; the message suggests the nearest.
         """
-        for site in self.sites:
-            if site.name == name:
-                return site
-        raise unknown(f"site of {self.backbone.name}", name, [site.name for site in self.sites])
+        if name not in self._by_name:
+            raise unknown(f"site of {self.backbone.name}", name, self._by_name)
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Site]:
+        return {site.name: site for site in self.sites}
 
 
 @lru_cache(maxsize=64)
@@ -82,6 +84,7 @@ def trace(backbone: Backbone) -> TracedBackbone:
         traced = fx.symbolic_trace(module)
     except Exception as error:
         raise InputError(f"backbone {backbone.name} cannot be traced by torch.fx: {error}") from error
+    _check_in_place_operations(traced, backbone)
     flops = _propagate_shapes(traced, backbone)
     found = list(_residual_sites(traced)) or list(_chain_sites(traced))
     if not found:
@@ -92,7 +95,7 @@ def trace(backbone: Backbone) -> TracedBackbone:
         backbone=backbone,
         sites=tuple(sites),
         flops=flops,
-        params=sum(p.numel() for p in module.parameters()),
+        params=sum(p.numel() for p in traced.parameters()),
         graph=traced.graph,
         edges={(name, p): e for name, (_, edges) in zip(names, found, strict=True) for p, e in edges.items()},
     )
@@ -107,12 +110,47 @@ def _propagate_shapes(traced: fx.GraphModule, backbone: Backbone) -> int:
     image = torch.empty(1, *backbone.input_size, device="meta")
     try:
         with FlopCounterMode(display=False) as counter:
-            ShapeProp(traced).propagate(image)
+            _Shapes(traced).run(image)
     except Exception as error:
         size = "x".join(map(str, backbone.input_size))
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"backbone {backbone.name} does not accept images of {size}: {reason}") from error
     return int(counter.get_total_flops()) // 2
+
+
+class _Shapes(fx.Interpreter):
+    """Runs a graph and notes the shape of every tensor."""
+
+    def run_node(self, n: fx.Node) -> object:
+        result = super().run_node(n)
+        if isinstance(result, torch.Tensor):
+            n.meta["shape"] = tuple(result.shape)
+        return result
+
+
+def _check_in_place_operations(traced: fx.GraphModule, backbone: Backbone) -> None:
+    """Refuses what a graph cannot express: an operation that changes a map which is used again elsewhere.
+
+    The graph knows values, not memory. An SE block on such a map would see it before the change or after it,
+    depending on where it stands.
+    """
+    for node in traced.graph.nodes:
+        if not _works_in_place(traced, node):
+            continue
+        changed = node.all_input_nodes[0]
+        if not node.users or len(changed.users) > 1:
+            raise InputError(
+                f"backbone {backbone.name} changes a map in place that is used again, at {node.format_node()}: "
+                "make a new one there (inplace=False, or + instead of add_)"
+            )
+
+
+def _works_in_place(traced: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return bool(getattr(traced.get_submodule(str(node.target)), "inplace", False))
+    if node.op == "call_method":
+        return str(node.target).endswith("_") and not str(node.target).endswith("__")
+    return node.op == "call_function" and bool(node.kwargs.get("inplace", False))
 
 
 def _residual_sites(traced: fx.GraphModule) -> Iterator[tuple[fx.Node, dict[Position, Edges]]]:
@@ -125,7 +163,7 @@ def _residual_sites(traced: fx.GraphModule) -> Iterator[tuple[fx.Node, dict[Posi
         if not (_is_map(left) and _is_map(right) and _shape(left) == _shape(right)):
             continue
         fork = reach.last_common_ancestor(left, right)
-        if fork is None:
+        if fork is None or not _is_map(fork):
             continue
         difference = reach.convolutions_between(fork, left) - reach.convolutions_between(fork, right)
         if difference == 0:
@@ -208,11 +246,11 @@ def _only_user(node: fx.Node) -> fx.Node | None:
 
 
 def _is_map(node: fx.Node) -> bool:
-    return len(getattr(node.meta.get("tensor_meta"), "shape", ())) == 4
+    return len(node.meta.get("shape", ())) == 4
 
 
 def _shape(node: fx.Node) -> Shape:
-    _, channels, height, width = node.meta["tensor_meta"].shape
+    _, channels, height, width = node.meta["shape"]
     return channels, height, width
 
 
@@ -238,11 +276,12 @@ def _number_stages(names: list[str], shapes: list[dict[Position, Shape]]) -> Ite
     sizes = [shape.get("post", shape["standard"])[1:] for shape in shapes]
     order = list(dict.fromkeys(sizes))
     members = {size: [n for n, s in zip(names, sizes, strict=True) if s == size] for size in order}
-    own_names = [_common_parent(members[size]) for size in order]
+    stage_names = [_common_parent(members[size]) for size in order]
+    if "" in stage_names or len(set(stage_names)) < len(stage_names):
+        stage_names = [f"stage{number}" for number in range(1, len(order) + 1)]
     for name, size, shape in zip(names, sizes, shapes, strict=True):
         stage = order.index(size) + 1
-        own = own_names[stage - 1]
-        yield Site(name, stage, own if own and own_names.count(own) == 1 else f"stage{stage}", shape)
+        yield Site(name, stage, stage_names[stage - 1], shape)
 
 
 def _common_parent(names: list[str]) -> str:

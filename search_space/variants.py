@@ -8,7 +8,7 @@ to the same widths are the same network.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from search_space.errors import unknown
+from search_space.errors import InputError, unknown
 
 Widths = tuple[int, ...]
 
@@ -58,6 +58,8 @@ def hidden_widths(variant: str, channels: int, ratio: int) -> Widths:
     """
     if variant not in VARIANTS:
         raise unknown("SE variant", variant, VARIANTS)
+    if ratio < 1:
+        raise InputError(f"the reduction ratio must be at least 1, not {ratio}")
     return VARIANTS[variant].widths(channels, ratio)
 
 

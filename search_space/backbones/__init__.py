@@ -51,10 +51,14 @@ def resolve(
         input_size: channels, height and width of one image.
 
     Raises:
-        InputError: the name or an option is unknown, or an option has the wrong type.
+        InputError: the name or an option is unknown, or something has the wrong type or size.
     """
     if name not in BACKBONES:
         raise unknown("backbone", name, BACKBONES)
+    if num_classes < 1:
+        raise InputError(f"a network needs at least one class, not {num_classes}")
+    if len(input_size) != 3 or min(input_size) < 1:
+        raise InputError(f"images have (channels, height, width), all at least 1, not {input_size}")
     defaults = BACKBONES[name].options
     for key, value in (options or {}).items():
         if key not in defaults:
@@ -63,7 +67,7 @@ def resolve(
             raise unknown(f"option of backbone {name}", key, defaults)
         _check_option(name, key, value, defaults[key])
     complete = {**defaults, **(options or {})}
-    return Backbone(name, num_classes, input_size, tuple(sorted(complete.items())))
+    return Backbone(name, num_classes, (input_size[0], input_size[1], input_size[2]), tuple(sorted(complete.items())))
 
 
 def instantiate(backbone: Backbone) -> nn.Module:
@@ -73,13 +77,12 @@ def instantiate(backbone: Backbone) -> nn.Module:
         InputError: the backbone or an option is unknown, or the input has channels it cannot take.
     """
     channels, *_ = backbone.input_size
-    known = resolve(
-        backbone.name,
-        num_classes=backbone.num_classes,
-        input_size=backbone.input_size,
-        options=dict(backbone.options),
-    )
-    return BACKBONES[known.name].make(channels, known.num_classes, **dict(known.options))
+    options = dict(backbone.options)
+    complete = resolve(backbone.name, num_classes=backbone.num_classes, input_size=backbone.input_size, options=options)
+    for key, default in complete.options:
+        if key not in options:
+            raise InputError(f"backbone {backbone.name} lacks the option {key}, which is usually {default}")
+    return BACKBONES[backbone.name].make(channels, backbone.num_classes, **options)
 
 
 def _check_option(name: str, key: str, value: object, default: Option) -> None:

@@ -39,7 +39,7 @@ ANY = st.builds(
 
 
 @given(ANY)
-@examples(100)
+@examples(60)
 def test_round_trips_keep_everything(architecture):
     for again in (
         Architecture.from_dict(architecture.to_dict()),
@@ -245,5 +245,5 @@ def test_yaml_that_is_no_mapping_is_refused(text):
 
 
 def test_a_site_listed_twice_is_refused():
-    with pytest.raises(InputError, match=r"listed twice.*layer1\.0"):
+    with pytest.raises(InputError, match=r"layer1\.0"):
         Architecture(BACKBONE, (("layer1.0", SE("pre", (2,))), ("layer1.0", SE("post", (2,)))))

@@ -15,7 +15,7 @@ from torchvision.models import get_model
 
 from search_space.architecture import POSITIONS, SE, Architecture, Backbone
 from search_space.backbones import instantiate, resolve
-from search_space.building import build, check
+from search_space.building import build, check, se_module
 from search_space.errors import InputError
 from search_space.se import SqueezeExcite
 from search_space.tracing import trace
@@ -84,13 +84,13 @@ def test_open_gates_leave_resnet50_in_any_mixture(architecture):
 
 @pytest.mark.parametrize("backbone", SMALL.values(), ids=SMALL)
 @given(data=st.data())
-@examples(8)
+@examples(5)
 def test_open_gates_leave_the_backbone_in_any_mixture(backbone, data):
     check_open_gates(data.draw(architectures(trace(backbone))))
 
 
 @given(data=st.data())
-@examples(3)
+@examples(2)
 def test_open_gates_leave_resnet18_in_any_mixture(data):
     check_open_gates(data.draw(architectures(trace(RESNET18))))
 
@@ -173,7 +173,7 @@ BY_HAND = {
 def check_by_hand(architecture: Architecture) -> None:
     network = build(architecture)
     backbone = backbone_of(network, architecture.backbone)
-    se = {name: (block.position, network.get_submodule(f"se.{name}")) for name, block in architecture.sites}
+    se = {name: (block.position, network.get_submodule(se_module(name))) for name, block in architecture.sites}
     x = images(architecture.backbone, 3)
     for training in (True, False):
         network.train(training)
@@ -203,7 +203,7 @@ def test_positions_at_consecutive_blocks_compose_as_written_by_hand(sites, posit
 
 
 @given(architectures(trace(RESNET20)))
-@examples(14)
+@examples(10)
 def test_any_mixture_is_as_written_by_hand(architecture):
     check_by_hand(architecture)
 
@@ -229,9 +229,9 @@ def test_cnn3_has_its_block_after_the_activation():
     backbone = SMALL["cnn3"]
     network = build(Architecture(backbone, (("conv1", SE("standard", (2,))), ("conv3", SE("standard", (3,)))))).eval()
     net, x = backbone_of(network, backbone), images(backbone)
-    h = network.get_submodule("se.conv1")(F.relu(net.conv1(x)))
+    h = network.get_submodule(se_module("conv1"))(F.relu(net.conv1(x)))
     h = F.max_pool2d(F.relu(net.conv2(h)), 2)
-    h = F.max_pool2d(network.get_submodule("se.conv3")(F.relu(net.conv3(h))), 2)
+    h = F.max_pool2d(network.get_submodule(se_module("conv3"))(F.relu(net.conv3(h))), 2)
     torch.testing.assert_close(network(x), net.fc(h.mean((2, 3))))
 
 
@@ -252,7 +252,7 @@ def test_architectures_of_one_seed_share_every_weight_they_have_in_common(a, b, 
             trace(RESNET20).site(site).channels(a.se[site].position)
             == trace(RESNET20).site(site).channels(b.se[site].position)
         ):
-            keys = [key for key in first if key.startswith(f"se.{site}.")]
+            keys = [key for key in first if key.startswith(f"{se_module(site)}.")]
             assert keys
             for key in keys:
                 assert torch.equal(first[key], second[key])
@@ -263,7 +263,7 @@ def test_architectures_of_one_seed_share_every_weight_they_have_in_common(a, b, 
 def test_keys_beyond_the_backbone_are_those_of_the_sites(architecture):
     keys = {key for key in build(architecture).state_dict() if key.startswith("se.")}
     expected = {
-        f"se.{name}.fc.{layer}.{kind}"
+        f"{se_module(name)}.fc.{layer}.{kind}"
         for name, se in architecture.sites
         for layer in range(len(se.hidden) + 1)
         for kind in (("weight", "bias") if se.bias else ("weight",))
@@ -283,7 +283,7 @@ def test_another_seed_draws_other_weights_at_every_site():
 
 def test_sites_draw_weights_of_their_own():
     network = build(uniform(trace(RESNET20), ratio=2))
-    a, b = (network.get_submodule(f"se.layer1.{i}").fc[0].weight for i in (0, 1))
+    a, b = (network.get_submodule(se_module(f"layer1.{i}")).fc[0].weight for i in (0, 1))
     assert a.shape == b.shape
     assert not torch.equal(a, b)
 
@@ -354,7 +354,7 @@ def test_a_training_step_reaches_every_weight(architecture):
 
 
 @given(architectures(trace(RESNET18)))
-@examples(4)
+@examples(2)
 def test_any_mixture_trains_between_in_place_activations(architecture):
     network = build(architecture)
     loss = F.cross_entropy(network(images(RESNET18)), torch.tensor([0, 1]))
@@ -385,7 +385,7 @@ def test_gradients_are_those_of_the_network_written_by_hand():
     network = build(architecture)
     backbone = backbone_of(network, RESNET18).train()
     se = {
-        name: (block.position, copy.deepcopy(network.get_submodule(f"se.{name}"))) for name, block in architecture.sites
+        name: (block.position, copy.deepcopy(network.get_submodule(se_module(name)))) for name, block in architecture.sites
     }
     x = images(RESNET18, 4)
     network(x).square().sum().backward()
@@ -394,7 +394,7 @@ def test_gradients_are_those_of_the_network_written_by_hand():
         close(network.get_parameter(name).grad, parameter.grad)
     for site, (_, block) in se.items():
         for name, parameter in block.named_parameters():
-            close(network.get_parameter(f"se.{site}.{name}").grad, parameter.grad)
+            close(network.get_parameter(f"{se_module(site)}.{name}").grad, parameter.grad)
 
 
 def close(actual: Tensor, expected: Tensor) -> None:

@@ -25,14 +25,14 @@ RESNET50 = resolve("resnet50", num_classes=1000, input_size=(3, 224, 224))
 
 @pytest.mark.parametrize("backbone", SMALL.values(), ids=SMALL)
 @given(data=st.data())
-@examples(8)
+@examples(6)
 def test_cost_equals_counts_on_the_built_network(backbone, data):
     check_against_counts(data.draw(architectures(trace(backbone))))
 
 
 @pytest.mark.parametrize("backbone", TORCHVISION.values(), ids=TORCHVISION)
 @given(data=st.data())
-@examples(3)
+@examples(2)
 def test_cost_equals_counts_on_built_torchvision_networks(backbone, data):
     check_against_counts(data.draw(architectures(trace(backbone))))
 

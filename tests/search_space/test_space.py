@@ -164,14 +164,14 @@ def small_spaces(draw) -> tuple[SearchSpace, BruteForce]:
 
 
 @given(small_spaces())
-@examples(120)
+@examples(90)
 def test_size_is_the_number_of_distinct_architectures(spaces):
     space, brute = spaces
     assert space.size == len({brute.architecture(s) for s in brute.settings()})
 
 
 @given(small_spaces())
-@examples(80)
+@examples(60)
 def test_cost_range_is_the_least_and_the_most(spaces):
     space, brute = spaces
     prices = {price(brute.architecture(s), space.traced) for s in brute.settings()}

@@ -9,7 +9,7 @@ from torch import nn
 
 from search_space.architecture import POSITIONS, SE, Architecture
 from search_space.backbones import instantiate, resolve
-from search_space.building import build
+from search_space.building import build, se_module
 from search_space.errors import InputError
 from search_space.tracing import trace
 from search_space.uniform_architectures import baselines, uniform
@@ -102,7 +102,7 @@ def test_every_spelling_of_a_residual_addition_is_a_site(registered, body, posit
     (site,) = trace(backbone).sites
     assert site.shapes == dict.fromkeys(POSITIONS, (3, 8, 8))
     network = build(Architecture(backbone, ((site.name, SE(position, (2,), bias=True)),)))
-    se = network.get_submodule(f"se.{site.name}")
+    se = network.get_submodule(se_module(site.name))
     x = torch.randn(2, 3, 8, 8)
     h = network.stem(x)
     expected = {
@@ -190,7 +190,7 @@ def test_pre_activation_blocks_have_their_sites(registered, position):
     h = network.stem(x)
     for i in range(2):
         block = network.get_submodule(f"blocks.{i}")
-        se = network.get_submodule(f"se.blocks.{i}")
+        se = network.get_submodule(se_module(f"blocks.{i}"))
 
         def branch(x, block=block):
             return block.conv(F.relu(block.bn(x)))
@@ -278,7 +278,7 @@ def test_a_block_used_twice_is_two_sites(registered):
     x = torch.randn(2, 3, 8, 8)
     h = network.stem(x)
     h = F.relu(network.block.conv(h) + h)
-    h = F.relu(network.get_submodule(f"se.{second.name}")(network.block.conv(h)) + h)
+    h = F.relu(network.get_submodule(se_module(second.name))(network.block.conv(h)) + h)
     torch.testing.assert_close(network(x), network.head(h.mean((2, 3))))
 
 
@@ -318,7 +318,7 @@ def test_shapes_are_those_of_the_maps_that_are_scaled():
         seen = {}
         network = build(uniform(traced, position=position))
         for site in traced.sites:
-            network.get_submodule(f"se.{site.name}").register_forward_hook(
+            network.get_submodule(se_module(site.name)).register_forward_hook(
                 lambda module, inputs, output, name=site.name, seen=seen: seen.update({name: tuple(output.shape[1:])})
             )
         network(torch.randn(2, 3, 13, 10))
@@ -362,7 +362,7 @@ def test_concatenations_are_sites_rather_than_convolutions(registered):
     (site,) = trace(backbone).sites
     assert site.shapes == {"standard": (6, 8, 8)}
     network = build(uniform(trace(backbone), ratio=2))
-    se = network.get_submodule(f"se.{site.name}")
+    se = network.get_submodule(se_module(site.name))
     x = torch.randn(2, 3, 8, 8)
     h = network.stem(x)
     expected = network.mix(se(torch.cat([network.conv1(h), network.conv3(network.conv2(h))], dim=1)))
