@@ -29,7 +29,7 @@ def _start_with_units_on(layer: nn.Linear) -> None:
 
     The map at PRE, POST and Identity is not negative. A hidden unit with mostly negative weights is then off for
     every image, and where the bottleneck is one or two wide the whole block would never get a gradient, in some
-    positions and not in others. As weights are drawn from a symmetric distribution, each alone keeps it.
+    positions more than in others. As weights are drawn from a symmetric distribution, each alone keeps it.
     """
     layer.weight.mul_(torch.where(layer.weight.sum(1, keepdim=True) < 0, -1.0, 1.0))
 

@@ -385,7 +385,8 @@ def test_gradients_are_those_of_the_network_written_by_hand():
     network = build(architecture)
     backbone = backbone_of(network, RESNET18).train()
     se = {
-        name: (block.position, copy.deepcopy(network.get_submodule(se_module(name)))) for name, block in architecture.sites
+        name: (block.position, copy.deepcopy(network.get_submodule(se_module(name))))
+        for name, block in architecture.sites
     }
     x = images(RESNET18, 4)
     network(x).square().sum().backward()

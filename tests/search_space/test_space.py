@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from search_space.architecture import SE, Architecture, Backbone
+from search_space.backbones import resolve
 from search_space.costs import cost
 from search_space.errors import InputError
 from search_space.site import Site
 from search_space.space import SearchSpace
 from search_space.spec import DIMENSIONS, SpaceSpec
+from search_space.tracing import trace
+from search_space.uniform_architectures import uniform
 
 BACKBONE = Backbone("some_net", 10, (3, 32, 32))
 SETTINGS_LIMIT = 3000
@@ -412,3 +415,23 @@ def test_a_wrong_specification_names_its_key(key, value, culprit):
 def test_an_unknown_variant_is_suggested_the_nearest():
     with pytest.raises(ValidationError, match="did you mean 'bump'"):
         SpaceSpec.model_validate({"variant": "bmup"})
+
+
+def test_an_architecture_outside_a_large_space_is_told_at_once():
+    traced = trace(resolve("resnet110", num_classes=10, input_size=(3, 32, 32)))
+    space = SearchSpace(traced, SpaceSpec(variant="standard", position="standard", insertion=True, ratio=[8, 16, 32]))
+    inside = uniform(traced, ratio=16)
+    (*others, (last, _)) = inside.sites
+    assert inside in space
+    assert Architecture(inside.backbone, (*others, (last, SE("standard", (7,))))) not in space
+
+
+@pytest.mark.parametrize("parameters", [{"ratio": 4.0}, {"ratio": True}, {"ratio": 3}, {"ratio": 4, "ratoi": 4}])
+def test_parameters_of_another_type_value_or_name_are_refused(parameters):
+    spec = SpaceSpec(
+        variant="standard", position="standard", insertion=True, ratio={"choices": [1, 4], "per": "network"}
+    )
+    space = SearchSpace(trace(resolve("resnet8", num_classes=10, input_size=(1, 8, 8))), spec)
+    assert space.decode({"ratio": 4}) in space
+    with pytest.raises(InputError, match=r"rat"):
+        space.decode(parameters)

@@ -1,0 +1,159 @@
+"""Networks as users write them: nested blocks, shared forks, in-place operations, odd names."""
+
+from itertools import product
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from search_space.architecture import POSITIONS, SE, Architecture
+from search_space.backbones import BACKBONES, Entry, resolve
+from search_space.building import build
+from search_space.errors import InputError
+from search_space.se import SqueezeExcite
+from search_space.space import SearchSpace
+from search_space.spec import SpaceSpec
+from search_space.tracing import trace
+
+
+def conv():
+    return nn.Conv2d(4, 4, 3, padding=1)
+
+
+class Net(nn.Module):
+    """A body between a stem and a classifier."""
+
+    def __init__(self, body, classes):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.body = body
+        self.fc = nn.Linear(4, classes)
+
+    def forward(self, x):
+        return self.fc(self.body(F.relu(self.stem(x))).mean((2, 3)))
+
+
+@pytest.fixture
+def backbone(monkeypatch):
+    """Registers a network and gives its backbone."""
+
+    def register(make_body):
+        trace.cache_clear()
+        monkeypatch.setitem(BACKBONES, "mine", Entry(lambda channels, classes: Net(make_body(), classes)))
+        return resolve("mine", num_classes=2, input_size=(3, 8, 8))
+
+    yield register
+    trace.cache_clear()
+
+
+class Residual(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return F.relu(x + self.inner(x))
+
+
+class SharedFork(nn.Module):
+    """Two additions whose branches part at one place."""
+
+    def __init__(self):
+        super().__init__()
+        self.c1, self.c2, self.c3 = conv(), conv(), conv()
+
+    def forward(self, x):
+        x = self.c1(x)
+        y = x + self.c2(x)
+        return x + self.c3(y)
+
+
+def open_gates_and_all_learn(architecture, monkeypatch):
+    """With open gates it is the backbone; with its own, every SE weight gets a gradient."""
+    images = torch.rand(8, 3, 8, 8)
+    network = build(architecture)
+    assert len([m for m in network.modules() if isinstance(m, SqueezeExcite)]) == len(architecture.sites)
+    network(images).square().sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.any(), name
+    with monkeypatch.context() as patch:
+        patch.setattr(SqueezeExcite, "gate", lambda self, x: torch.ones(x.shape[0], x.shape[1], 1, 1))
+        assert torch.equal(network(images), build(Architecture(architecture.backbone))(images))
+
+
+@pytest.mark.parametrize("positions", product(POSITIONS, repeat=2))
+@pytest.mark.parametrize(
+    "body", [lambda: Residual(Residual(nn.Sequential(conv(), conv()))), SharedFork], ids=["nested", "shared fork"]
+)
+def test_sites_within_each_other_keep_their_blocks(backbone, monkeypatch, body, positions):
+    mine = backbone(body)
+    sites = trace(mine).sites
+    assert len(sites) == 2
+    placed = tuple((site.name, SE(p, (3,), excitation="tanh")) for site, p in zip(sites, positions, strict=True))
+    open_gates_and_all_learn(Architecture(mine, placed), monkeypatch)
+
+
+class Statement(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.c = conv()
+
+    def forward(self, x):
+        out = self.c(x)
+        out.add_(x)
+        return F.relu(out)
+
+
+class ReluInPlaceOfTheShortcut(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.relu, self.c = nn.ReLU(inplace=True), conv()
+
+    def forward(self, x):
+        return x + self.c(self.relu(x))
+
+
+@pytest.mark.parametrize("body", [Statement, ReluInPlaceOfTheShortcut])
+def test_a_map_changed_in_place_and_used_again_is_refused(backbone, body):
+    with pytest.raises(InputError, match="changes a map in place that is used again"):
+        trace(backbone(body))
+
+
+def test_stages_that_share_a_name_are_numbered(backbone):
+    class Stages(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stage2, self.stage3, self.stage4 = (nn.Sequential(Residual(conv())) for _ in range(3))
+
+        def forward(self, x):
+            x = F.max_pool2d(self.stage2(x), 2)
+            return self.stage4(self.stage3(x))
+
+    traced = trace(backbone(Stages))
+    assert [site.stage_name for site in traced.sites] == ["stage1", "stage2", "stage2"]
+    spec = SpaceSpec(variant="standard", position="standard", ratio=[1], insertion=[True, False])
+    assert SearchSpace(traced, spec).size == 4
+
+
+def test_a_fork_that_is_no_map_is_no_site(backbone):
+    class Halves(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.c, self.out = nn.Conv2d(2, 2, 1), nn.Conv2d(2, 4, 1)
+
+        def forward(self, x):
+            a, b = x.chunk(2, 1)
+            return self.out(self.c(a) + b)
+
+    assert [site.name for site in trace(backbone(Halves)).sites] == ["stem", "body.c", "body.out"]
+
+
+def test_a_site_at_the_very_end(monkeypatch):
+    trace.cache_clear()
+    monkeypatch.setitem(BACKBONES, "mine", Entry(lambda channels, classes: nn.Conv2d(channels, classes, 1)))
+    mine = resolve("mine", num_classes=4, input_size=(3, 8, 8))
+    (site,) = trace(mine).sites
+    assert build(Architecture(mine, ((site.name, SE("standard", (2,))),)))(torch.rand(2, 3, 8, 8)).shape == (2, 4, 8, 8)
+    trace.cache_clear()
