@@ -18,6 +18,9 @@ from search_space.architecture import Architecture
 from search_space.summary import summarise
 
 
+_REFRESH_EVERY_S = 0.25
+
+
 @dataclass
 class _Trial:
     number: int
@@ -37,7 +40,9 @@ class Progress(Callback):
         self._best: float | None = None
         self._epochs = 0
         self._begun = time.monotonic()
-        self._live = Live(get_renderable=self._view, console=console, refresh_per_second=4, transient=True)
+        # Refreshed by hand: a thread that does so can draw between the parts of a line that ends a trial.
+        self._live = Live(get_renderable=self._view, console=console, auto_refresh=False, transient=True)
+        self._refreshed = self._begun
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Ray pickles callbacks for a way of resuming that is not ours, and a terminal has no pickle."""
@@ -61,6 +66,13 @@ class Progress(Callback):
         )
         if self._console.is_terminal:
             self._live.start()
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Ray has handled an event, or waited for one in vain."""
+        now = time.monotonic()
+        if self._live.is_started and now - self._refreshed >= _REFRESH_EVERY_S:
+            self._live.refresh()
+            self._refreshed = now
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has an actor."""
