@@ -17,7 +17,6 @@ from nas.config import Config
 from search_space.architecture import Architecture
 from search_space.summary import summarise
 
-
 _REFRESH_EVERY_S = 0.25
 
 
