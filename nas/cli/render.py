@@ -83,12 +83,12 @@ def sparkline(curve: Sequence[float]) -> str:
 
 
 def count(number: float | None) -> str:
-    """A large count to four digits: 41.02M."""
+    """A large count to five digits, as SE changes the third or fourth: 41.021M."""
     if number is None:
         return ""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= size:
-            return f"{number / size:.4g}{unit}" if number / size >= 1000 else f"{number / size:#.4g}{unit}"
+            return f"{number / size:#.5g}{unit}"
     return f"{number:g}"
 
 

@@ -1,6 +1,8 @@
 """The command search: runs or goes on with a search, and ends by saying what came of it."""
 
 import re
+import shutil
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -78,10 +80,10 @@ def _print_conclusion(config: Config, study: Study, storage: str, source: Path, 
     more = 2 * config.search.trials
     best = study.best()
     steps = {
-        "all trials": f"senas trials {study.name}{at} --sort=-accuracy --limit 10",
-        "the best, site by site": f"senas show {study.name}{at}",
-        "export another": f"senas export {study.name}{at} --trial {best.number if best else 0} -o DIR",
-        "search on": f"senas search {source}{at} --set search.trials={more}",
+        "all trials": f"trials {study.name}{at} --sort=-accuracy --limit 10",
+        "the best, site by site": f"show {study.name}{at}",
+        "export another": f"export {study.name}{at} --trial {best.number if best else 0} -o DIR",
+        "search on": f"search {source}{at} --set search.trials={more}",
     }
     out.print()
     out.print(f"study DB  {storage}", soft_wrap=True)
@@ -89,8 +91,19 @@ def _print_conclusion(config: Config, study: Study, storage: str, source: Path, 
         out.print(f"exported  {_short(exported)}  (the best: trial {best.number if best else ''})", soft_wrap=True)
     out.print()
     out.print("Next:")
+    program = _program()
+    width = max(len(command) for command in steps.values())
     for what, command in steps.items():
-        out.print(f"  {command:<70}  # {what}", soft_wrap=True)
+        out.print(f"  {program} {command:<{width}}  # {what}", soft_wrap=True)
+
+
+def _program() -> str:
+    """How to type this command again: by its name where the shell finds it, else by its path."""
+    used = Path(sys.argv[0])
+    if used.name != "senas":
+        return "python -m nas"
+    found = shutil.which("senas")
+    return "senas" if found and Path(found).samefile(used) else str(_short(used.absolute()))
 
 
 def _short(path: Path) -> Path:

@@ -76,7 +76,7 @@ def test_it_ends_with_the_front_the_baselines_and_the_next_commands(finished):
         assert f"{trial.accuracy:.4f}" in said
     for name in ("no SE", "standard everywhere", "identity everywhere"):
         assert f"{name} (baseline)" in said
-    assert "senas show tiny" in said
+    assert "show tiny" in said
     assert "Pareto front of tiny" in said
     assert finished.ended.stderr.count("complete") >= 5
 
