@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,10 +47,10 @@ class Candidate:
 class StudyRecord:
     """One study, open for writing. Trials are addressed by their number."""
 
-    def __init__(self, storage: BaseStorage, study_id: int, folder: Path) -> None:
+    def __init__(self, storage: BaseStorage, study_id: int, checkpoints: Path) -> None:
         self._storage = storage
         self._study_id = study_id
-        self._folder = folder
+        self._checkpoints = checkpoints
         self._ids: dict[int, int] = {}
         self._epochs_written: dict[int, int] = {}
 
@@ -79,7 +80,11 @@ class StudyRecord:
             storage.set_study_user_attr(study_id, "versions", {name: version(name) for name in _RECORDED_VERSIONS})
         storage.set_study_user_attr(study_id, "normalisation", dict(normalisation))
         storage.set_study_user_attr(study_id, "config", config.to_dict())
-        return cls(storage, study_id, config.folder)
+        attributes = storage.get_study_user_attrs(study_id)
+        if "checkpoints" not in attributes:
+            storage.set_study_user_attr(study_id, "checkpoints", str(_unused_folder(config.folder / "checkpoints")))
+            attributes = storage.get_study_user_attrs(study_id)
+        return cls(storage, study_id, Path(attributes["checkpoints"]))
 
     def trials(self) -> list[FrozenTrial]:
         """All trials by number, as they are in the DB now."""
@@ -115,7 +120,7 @@ class StudyRecord:
 
     def checkpoint_folder(self, number: int) -> Path:
         """Where the checkpoints of a trial lie."""
-        return self._folder / "checkpoints" / f"trial-{number:05d}"
+        return self._checkpoints / f"trial-{number:05d}"
 
     def write_curve(self, number: int, accuracies: Sequence[float]) -> None:
         """Records the accuracy after each epoch; epochs that were recorded before are left as they are."""
@@ -153,6 +158,12 @@ def _open_storage(url: str) -> BaseStorage:
     except (sa.exc.SQLAlchemyError, RuntimeError, optuna.exceptions.OptunaError) as error:
         reason = getattr(error, "orig", None) or error.__cause__ or error
         raise InputError(f"cannot open the study DB {shown(address)}: {_first_line(reason)}") from error
+
+
+def _unused_folder(wanted: Path) -> Path:
+    """The folder wanted, or a numbered one beside it: another study's checkpoints are no start for this one's."""
+    numbered = (wanted.with_name(f"{wanted.name}-{number}") for number in count(2))
+    return next(folder for folder in chain([wanted], numbered) if not folder.exists())
 
 
 def _check_folder(address: sa.URL) -> None:

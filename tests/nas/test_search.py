@@ -142,6 +142,14 @@ def test_a_killed_search_goes_on_from_its_checkpoints(senas):
             assert after[trial.number].duration_s == trial.duration_s
 
 
+def test_a_new_study_does_not_start_from_an_old_ones_checkpoints(copied):
+    (copied.folder / "senas.db").unlink()
+    copied.run("search", "tiny.yaml", "--trials", "1", "--set", "recipe.lr=0.05", "--set", "search.asha=null")
+    (trial,) = study_of(copied).trials()
+    assert trial.state == "COMPLETE"
+    assert trial.checkpoint == str(copied.folder / "runs" / "tiny" / "checkpoints-2" / "trial-00000")
+
+
 def test_a_training_that_diverges_is_a_failure_with_its_reason(senas):
     ended = senas.run("search", "tiny.yaml", "--set", "recipe.lr=1e30", "--set", "search.trials=6", code=1)
     trials = study_of(senas).trials()
