@@ -58,18 +58,19 @@ class SearchConfig(Section):
 class ResourcesConfig(Section):
     """What one trial occupies, and how many may run at once (as many as fit, if not said).
 
+    ``gpus_per_trial`` is one where there are GPUs and none elsewhere, if not said; 0 trains on the CPU.
     ``retries`` is how often a trial goes on from its checkpoint after its process was lost.
     """
 
     cpus_per_trial: float = Field(default=1, gt=0)
-    gpus_per_trial: float = Field(default=0, ge=0)
+    gpus_per_trial: float | None = Field(default=None, ge=0)
     max_concurrent: int | None = Field(default=None, ge=1)
     retries: int = Field(default=1, ge=0)
 
     @field_validator("gpus_per_trial")
     @classmethod
-    def _part_of_one_or_whole(cls, gpus: float) -> float:
-        if gpus > 1 and not math.isclose(gpus, round(gpus)):
+    def _part_of_one_or_whole(cls, gpus: float | None) -> float | None:
+        if gpus is not None and gpus > 1 and not math.isclose(gpus, round(gpus)):
             raise ValueError(f"{gpus} GPUs cannot be given to a trial: a part of one, or a whole number")
         return gpus
 

@@ -71,7 +71,8 @@ def search(
         if address is not None:
             stack.enter_context(_ray(address))
         capacity = _this_machine() if address is None else _the_cluster()
-        concurrent = _concurrent_trials(config.resources, capacity)
+        needs = _needs_of_a_trial(config.resources, capacity)
+        concurrent = _concurrent_trials(needs, capacity, config.resources.max_concurrent)
         record = StudyRecord.open(storage, config, normalisation=asdict(data.normalization))
         searcher = _searcher(planned, record)
         if not searcher.has_work:
@@ -81,7 +82,7 @@ def search(
             stack.enter_context(_ray(None))
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="senas-ray-"))
         tuner = tune.Tuner(
-            _trainable(config, data),
+            _trainable(config, needs, data),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=scheduler,
@@ -136,45 +137,49 @@ def _scheduler(planned: Plan, recorded: Sequence[FrozenTrial]) -> TrialScheduler
     return scheduler
 
 
-def _trainable(config: Config, data: Splits) -> type[tune.Trainable]:
+def _trainable(config: Config, needs: dict[str, float], data: Splits) -> type[tune.Trainable]:
     job = Job(
         data=data,
         recipe=config.recipe,
         epochs=config.search.epochs,
         seed=config.search.seed,
-        threads=max(1, math.floor(config.resources.cpus_per_trial)),
+        threads=max(1, math.floor(needs["cpu"])),
+        device="cuda" if needs["gpu"] else "cpu",
     )
-    needs = {"cpu": config.resources.cpus_per_trial, "gpu": config.resources.gpus_per_trial}
     trainable: type[tune.Trainable] = tune.with_resources(tune.with_parameters(TrialActor, job=job), needs)
     return trainable
 
 
-def _concurrent_trials(resources: ResourcesConfig, capacity: Mapping[str, float]) -> int:
+def _needs_of_a_trial(resources: ResourcesConfig, capacity: Mapping[str, float]) -> dict[str, float]:
+    """Ray's resources for one trial; where nobody has said, a GPU if there is one."""
+    gpus = resources.gpus_per_trial
+    return {"cpu": resources.cpus_per_trial, "gpu": float(capacity["gpu"] >= 1) if gpus is None else gpus}
+
+
+def _concurrent_trials(needs: Mapping[str, float], capacity: Mapping[str, float], most: int | None) -> int:
     """How many trials fit at once.
 
     Raises:
         InputError: not one does.
     """
-    fits = []
-    for key, what, needed in (
-        ("CPU", "cpus_per_trial", resources.cpus_per_trial),
-        ("GPU", "gpus_per_trial", resources.gpus_per_trial),
-    ):
-        there = capacity.get(key, 0)
-        if needed > there:
-            raise InputError(f"resources.{what} is {needed:g}, but there are {there:g} {key}s: lower it")
+    fits = [] if most is None else [most]
+    for key, needed in needs.items():
+        if needed > capacity[key]:
+            raise InputError(
+                f"resources.{key}s_per_trial is {needed:g}, but there are {capacity[key]:g} {key.upper()}s: lower it"
+            )
         if needed:
-            fits.append(math.floor(there / needed))
-    return min([*fits, resources.max_concurrent or math.inf])  # type: ignore[return-value]
+            fits.append(math.floor(capacity[key] / needed))
+    return min(fits)
 
 
 def _this_machine() -> dict[str, float]:
-    return {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
+    return {"cpu": os.cpu_count() or 1, "gpu": torch.cuda.device_count()}
 
 
 def _the_cluster() -> dict[str, float]:
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return resources
+    return {"cpu": resources.get("CPU", 0), "gpu": resources.get("GPU", 0)}
 
 
 @contextmanager

@@ -26,6 +26,7 @@ class Job:
     epochs: int
     seed: int
     threads: int
+    device: str
 
 
 class TrialActor(Trainable):
@@ -75,9 +76,8 @@ class TrialActor(Trainable):
     def _start(self) -> TrainingRun:
         job = self._job
         architecture = Architecture.from_dict(json.loads(self.config["architecture"]))
-        device = "cuda" if torch.cuda.is_available() else "cpu"
         network = build(architecture, seed=job.seed)
-        run = TrainingRun(network, job.data, job.recipe, job.epochs, seed=job.seed, device=device)
+        run = TrainingRun(network, job.data, job.recipe, job.epochs, seed=job.seed, device=job.device)
         checkpoint.restore(run, self._folder)
         return run
 

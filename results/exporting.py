@@ -30,8 +30,9 @@ import results  # of the distribution senas
 model = results.load({directory})  # a torch.nn.Module in eval mode, on the CPU
 ```
 
-The model takes batches of images of {input_size} (channels, height, width), normalised as in training, and gives
-{classes} logits for each.
+The model takes batches of images of {input_size} (channels, height, width) and gives {classes} logits for each. The
+pixels are normalised as in training: `(pixel - mean) / std` for pixels from 0 to 255, with the figures that
+`{metadata_file}` has under `normalisation`.
 
 - `{architecture_file}` lists the sites that have a Squeeze-and-Excitation block, with its position and widths.
   `senas cost {architecture_file}` tells what they cost.

@@ -3,6 +3,7 @@
 import re
 import shutil
 import sys
+from contextlib import redirect_stdout
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -45,7 +46,8 @@ def search(
     from nas.driver import search as run
     from nas.progress import Progress
 
-    with Progress(checked, console(stderr=True)) as progress:
+    # Ray has messages of its own, and stdout is for what came of the search.
+    with redirect_stdout(sys.stderr), Progress(checked, console(stderr=True)) as progress:
         run(checked, storage, address=address, time_budget=budget, callbacks=(progress,))
     _conclude(checked, open_study(storage, checked.study), storage, config, as_json)
 

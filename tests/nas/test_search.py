@@ -1,15 +1,19 @@
 """Whole searches with real Ray on real digits: their records, going on, being killed, failing."""
 
 import json
+import os
+import signal
 import time
 from collections import Counter
 
 import optuna
 import pytest
 import torch
+from ray.tune import Callback
 
 import results
 from nas.config import load_config
+from nas.driver import search
 from nas.plan import plan
 from search_space import InputError, baselines, cost
 
@@ -158,6 +162,33 @@ def test_a_training_that_diverges_is_a_failure_with_its_reason(senas):
     assert all(trial.fail_reason.startswith("DivergedError: the training loss is nan") for trial in trials)
     assert "no trial was completed" in ended.stderr.splitlines()[-1]
     assert "Traceback" not in ended.stderr
+
+
+def test_actors_are_reused_and_a_lost_worker_is_replaced(senas, monkeypatch):
+    """Two actors, or a third in the place of the one that is killed, train all trials to their end."""
+    monkeypatch.chdir(senas.folder)
+    workers = Workers()
+    config = load_config(senas.folder / "tiny.yaml", ["search.asha=null", "search.epochs=6"])
+    search(config, senas.storage, callbacks=(workers,))
+    trials = study_of(senas).trials()
+    assert {trial.state for trial in trials} == {"COMPLETE"}
+    assert len(trials) == TRIALS
+    assert workers.killed is not None
+    assert len(workers.seen) <= 3
+
+
+class Workers(Callback):
+    """Notes the processes that train, and kills one of them in the middle of a trial."""
+
+    def __init__(self):
+        self.seen = set()
+        self.killed = None
+
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        self.seen.add(result["pid"])
+        if self.killed is None and trial.config["number"] >= 6 and len(result["curve"]) == 3:
+            self.killed = result["pid"]
+            os.kill(self.killed, signal.SIGKILL)
 
 
 def test_a_time_budget_leaves_the_rest_for_the_next_time(senas):
