@@ -3,12 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STORAGE ?= sqlite:///senas.db
 
 .PHONY: search test lint clean
 
 search: $(VENV)/installed
-	$(BIN)/senas search configs/digits.yaml --storage $(STORAGE)
+	$(BIN)/senas search configs/digits.yaml
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest

@@ -51,7 +51,7 @@ def search(
     address: str | None = None,
     time_budget: timedelta | None = None,
     callbacks: Sequence[Callback] = (),
-) -> None:
+) -> bool:
     """Runs the search of a configuration, or goes on with it, until its study has all of its trials.
 
     Args:
@@ -59,6 +59,9 @@ def search(
         address: of a Ray cluster; None starts Ray on this machine for the time of the search.
         time_budget: stop after this long; what is running then goes on the next time.
         callbacks: told by Ray Tune of what happens.
+
+    Returns:
+        Whether the space is exhausted: it holds no architecture that was not tried.
 
     Raises:
         InputError: something in the configuration, the data, the resources or the DB is wrong; then nothing has
@@ -76,7 +79,7 @@ def search(
         record = StudyRecord.open(storage, config, normalisation=asdict(data.normalization))
         searcher = _searcher(planned, record)
         if not searcher.has_work:
-            return
+            return searcher.exhausted
         scheduler = _scheduler(planned, record.trials())
         if address is None:
             stack.enter_context(_ray(None))
@@ -101,6 +104,7 @@ def search(
             ),
         )
         tuner.fit()
+        return searcher.exhausted
 
 
 def _searcher(planned: Plan, record: StudyRecord) -> StudySearcher:

@@ -61,13 +61,20 @@ class Proposer:
         self._space = space
         self._memory = optuna.create_study(sampler=sampler, directions=list(DIRECTIONS))
         self._known: dict[str, _Known] = {}
+        self._known_inside = 0
         self._rng = random.Random(seed)
         # A sampler that is seeded again begins as it began before, so it first repeats what is remembered.
         self._to_replay = 0
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether every architecture of the space is known."""
+        return self._known_inside >= self._space.size
+
     def remember(self, architecture: Architecture, trial: FrozenTrial) -> None:
         """Takes in a trial of the study DB, as when a search goes on."""
         self._to_replay += 1
+        self._known_inside += architecture in self._space
         self._known[architecture.id] = _Known(
             self._add(trial.params, trial.distributions, trial.state, trial.values),
             trial.state,
@@ -76,7 +83,7 @@ class Proposer:
 
     def propose(self) -> Proposal | None:
         """An architecture never proposed before, or None if the space holds no more."""
-        if self._is_exhausted():
+        if self.exhausted:
             return None
         repeated = 0
         while repeated < _PATIENCE:
@@ -84,6 +91,7 @@ class Proposer:
             architecture = self._space.suggest(trial)
             if architecture.id not in self._known:
                 self._known[architecture.id] = _Known(trial.number)
+                self._known_inside += 1
                 return Proposal(architecture, trial.params, trial.distributions)
             self._answer(trial.number, self._known[architecture.id])
             if self._to_replay > 0:
@@ -102,6 +110,7 @@ class Proposer:
         trial = self._memory.ask()
         self._space.suggest(trial)
         self._known[architecture.id] = _Known(trial.number)
+        self._known_inside += 1
         return Proposal(architecture, trial.params, trial.distributions)
 
     def tell(self, architecture: Architecture, state: TrialState, values: Values | None = None) -> None:
@@ -136,9 +145,6 @@ class Proposer:
         trial = create_trial(state=state, params=dict(parameters), distributions=dict(distributions), values=values)
         self._memory.add_trial(trial)
         return len(self._memory.get_trials(deepcopy=False)) - 1
-
-    def _is_exhausted(self) -> bool:
-        return len(self._known) >= self._space.size
 
     def _draw_unseen(self) -> Proposal | None:
         """An unseen architecture drawn at random.

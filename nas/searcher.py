@@ -57,7 +57,7 @@ class StudySearcher(Searcher):
         self._count = 0
         self._interrupted: deque[tuple[int, Architecture, bool]] = deque()
         self._running: dict[str, Running] = {}
-        self.exhausted = False
+        self._found_no_more = False
         present = self._take_in_what_is_recorded()
         self._baselines = deque(
             (name, architecture) for name, architecture in baselines.items() if architecture.id not in present
@@ -66,7 +66,13 @@ class StudySearcher(Searcher):
     @property
     def has_work(self) -> bool:
         """Whether a trial is left to be started."""
-        return bool(self._interrupted) or (self._count < self._total and not self.exhausted)
+        wanted = self._count < self._total
+        return bool(self._interrupted) or (wanted and (bool(self._baselines) or not self.exhausted))
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the space holds no architecture that was not tried."""
+        return self._found_no_more or self._proposer.exhausted
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial as Ray's configuration of it, or Ray's word for a search that is finished."""
@@ -77,7 +83,7 @@ class StudySearcher(Searcher):
             return Searcher.FINISHED
         name, proposal = self._next_proposal()
         if proposal is None:
-            self.exhausted = True
+            self._found_no_more = True
             return Searcher.FINISHED
         cost = self._price(proposal.architecture)
         candidate = Candidate(proposal.architecture, cost, proposal.parameters, proposal.distributions, name)

@@ -1,6 +1,7 @@
 """The command search: runs or goes on with a search, and ends by saying what came of it."""
 
 import re
+import shlex
 import shutil
 import sys
 from contextlib import redirect_stdout
@@ -48,11 +49,11 @@ def search(
 
     # Ray has messages of its own, and stdout is for what came of the search.
     with redirect_stdout(sys.stderr), Progress(checked, console(stderr=True)) as progress:
-        run(checked, storage, address=address, time_budget=budget, callbacks=(progress,))
-    _conclude(checked, open_study(storage, checked.study), storage, config, as_json)
+        exhausted = run(checked, storage, address=address, time_budget=budget, callbacks=(progress,))
+    _conclude(checked, open_study(storage, checked.study), storage, exhausted, as_json)
 
 
-def _conclude(config: Config, study: Study, storage: str, source: Path, as_json: bool) -> None:
+def _conclude(config: Config, study: Study, storage: str, exhausted: bool, as_json: bool) -> None:
     best = study.best()
     exported = None
     if best is not None:
@@ -70,33 +71,57 @@ def _conclude(config: Config, study: Study, storage: str, source: Path, as_json:
             }
         )
     else:
-        _print_conclusion(config, study, storage, source, exported)
+        print_front(study, study.front())
+        console().print()
+        _print_what_is_left(config, study, exhausted)
+        _print_places(study, storage, exported)
+        _print_next_commands(config, study, storage, exhausted)
     if best is None and (reasons := [trial.fail_reason for trial in study.trials() if trial.fail_reason]):
         raise RuntimeError(f"no trial was completed; the first failure was: {reasons[0]}")
 
 
-def _print_conclusion(config: Config, study: Study, storage: str, source: Path, exported: Path | None) -> None:
+def _print_what_is_left(config: Config, study: Study, exhausted: bool) -> None:
+    ended = _ended(study)
+    if exhausted:
+        console().print("Every architecture of the space has been tried.")
+    elif ended < config.search.trials:
+        console().print(f"{ended} of {config.search.trials} trials have ended: start the same command again to go on.")
+
+
+def _print_places(study: Study, storage: str, exported: Path | None) -> None:
     out = console()
-    print_front(study, study.front())
-    at = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
-    more = 2 * config.search.trials
-    best = study.best()
-    steps = {
-        "all trials": f"trials {study.name}{at} --sort=-accuracy --limit 10",
-        "the best, site by site": f"show {study.name}{at}",
-        "export another": f"export {study.name}{at} --trial {best.number if best else 0} -o DIR",
-        "search on": f"search {source}{at} --set search.trials={more}",
-    }
-    out.print()
     out.print(f"study DB  {storage}", soft_wrap=True)
-    if exported is not None:
-        out.print(f"exported  {_short(exported)}  (the best: trial {best.number if best else ''})", soft_wrap=True)
+    best = study.best()
+    if exported is not None and best is not None:
+        out.print(f"exported  {_short(exported)}  (the best: trial {best.number})", soft_wrap=True)
+
+
+def _print_next_commands(config: Config, study: Study, storage: str, exhausted: bool) -> None:
+    at = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
+    steps = {"all trials": f"trials {study.name}{at} --sort=-accuracy --limit 10"}
+    best = study.best()
+    if best is not None:
+        steps["the best, site by site"] = f"show {study.name}{at}"
+        steps["export another"] = f"export {study.name}{at} --trial {best.number} -o DIR"
+    if not exhausted and _ended(study) >= config.search.trials:
+        steps["add trials"] = f"{_this_command()} --trials {2 * config.search.trials}"
+    out = console()
     out.print()
     out.print("Next:")
     program = _program()
     width = max(len(command) for command in steps.values())
     for what, command in steps.items():
         out.print(f"  {program} {command:<{width}}  # {what}", soft_wrap=True)
+
+
+def _ended(study: Study) -> int:
+    return sum(trial.state not in ("RUNNING", "WAITING") for trial in study.trials())
+
+
+def _this_command() -> str:
+    """What was typed after the program's name, without the number of trials."""
+    text = shlex.join(sys.argv[1:])
+    return re.sub(r" --(trials[ =]|set[ =]search\.trials=)\S+", "", text)
 
 
 def _program() -> str:

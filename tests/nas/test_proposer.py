@@ -87,6 +87,18 @@ def test_baselines_are_proposed_with_parameters_where_the_space_has_them():
     assert not ids & {inside.architecture.id, outside.architecture.id}
 
 
+def test_baselines_outside_the_space_leave_it_whole():
+    spec = SpaceSpec(variant="standard", position=["standard"], ratio=[1], insertion=[True, False])
+    asked = proposer(spec)
+    for architecture in baselines(TRACED).values():
+        asked.start(architecture)
+    found = []
+    while (proposal := asked.propose()) is not None:
+        found.append(proposal.architecture)
+    assert asked.exhausted
+    assert len(found) == 2**3 - 1  # all but the network without SE, which is a baseline
+
+
 def recorded(proposal):
     from optuna.trial import create_trial
 

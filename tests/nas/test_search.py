@@ -191,6 +191,16 @@ class Workers(Callback):
             os.kill(self.killed, signal.SIGKILL)
 
 
+def test_a_space_smaller_than_the_trials_asked_for_ends_the_search(senas):
+    space = "{variant: standard, position: standard, ratio: [1], insertion: {choices: [true, false], per: network}}"
+    words = ("search", "tiny.yaml", "--set", f"space={space}", "--set", "search.epochs=1")
+    first, second = senas.run(*words), senas.run(*words)
+    # No SE and SE everywhere are the space; the baselines at r = 16 and elsewhere come besides.
+    assert len(study_of(senas).trials()) == 6
+    for ended in (first, second):
+        assert "Every architecture of the space has been tried." in ended.stdout
+
+
 def test_a_time_budget_leaves_the_rest_for_the_next_time(senas):
     settings = ("--set", "search.asha=null", "--set", "search.epochs=60")
     senas.run("search", "tiny.yaml", "--time-budget", "8s", *settings)
