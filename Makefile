@@ -1,5 +1,5 @@
 # make search   set up and run the main job        make test    set up and run the tests
-# make lint     style and types                    make clean   forget everything made here
+# make lint     style and types                    make clean   remove what the set-up made; studies stay
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,4 +25,4 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) senas.db* runs .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
