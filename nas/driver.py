@@ -29,7 +29,7 @@ from nas.searcher import StudySearcher
 from nas.trainable import Job, TrialActor
 from search_space.architecture import Architecture
 from search_space.costs import Cost, cost
-from search_space.errors import InputError
+from search_space.errors import InputError, first_line
 from search_space.uniform_architectures import baselines
 from trainers.data import Splits, search_splits
 from trainers.run import check_recipe
@@ -77,10 +77,11 @@ def search(
         needs = _needs_of_a_trial(config.resources, capacity)
         concurrent = _concurrent_trials(needs, capacity, config.resources.max_concurrent)
         record = StudyRecord.open(storage, config, normalisation=asdict(data.normalization))
-        searcher = _searcher(planned, record)
+        recorded = record.trials()
+        searcher = _searcher(planned, record, recorded)
         if not searcher.has_work:
             return searcher.exhausted
-        scheduler = _scheduler(planned, record.trials())
+        scheduler = _scheduler(planned, recorded)
         if address is None:
             stack.enter_context(_ray(None))
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="senas-ray-"))
@@ -107,7 +108,7 @@ def search(
         return searcher.exhausted
 
 
-def _searcher(planned: Plan, record: StudyRecord) -> StudySearcher:
+def _searcher(planned: Plan, record: StudyRecord, recorded: Sequence[FrozenTrial]) -> StudySearcher:
     settings = planned.config.search
 
     def price(architecture: Architecture) -> Cost:
@@ -115,6 +116,7 @@ def _searcher(planned: Plan, record: StudyRecord) -> StudySearcher:
 
     return StudySearcher(
         record,
+        recorded,
         Proposer(planned.space, SAMPLERS[settings.sampler](settings.seed), seed=settings.seed),
         total=settings.trials,
         epochs=settings.epochs,
@@ -199,7 +201,7 @@ def _ray(address: str | None) -> Iterator[None]:
                 runtime_env={"env_vars": {"RAY_CHDIR_TO_TRIAL_DIR": "0"}},
             )
         except (ConnectionError, ValueError) as error:
-            raise InputError(f"no Ray cluster answers at '{address}': {str(error).splitlines()[0]}") from error
+            raise InputError(f"no Ray cluster answers at '{address}': {first_line(error)}") from error
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
         try:
             yield

@@ -23,7 +23,7 @@ from nas.config import Config
 from results.database import parse_url, shown
 from search_space.architecture import Architecture
 from search_space.costs import Cost
-from search_space.errors import InputError
+from search_space.errors import InputError, first_line
 
 OBJECTIVES = ("accuracy", "flops")
 DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize")
@@ -157,7 +157,7 @@ def _open_storage(url: str) -> BaseStorage:
         raise InputError(f"the database of {shown(address)} needs a driver: {error}") from error
     except (sa.exc.SQLAlchemyError, RuntimeError, optuna.exceptions.OptunaError) as error:
         reason = getattr(error, "orig", None) or error.__cause__ or error
-        raise InputError(f"cannot open the study DB {shown(address)}: {_first_line(reason)}") from error
+        raise InputError(f"cannot open the study DB {shown(address)}: {first_line(reason)}") from error
 
 
 def _unused_folder(wanted: Path) -> Path:
@@ -190,7 +190,3 @@ def _check_that_it_goes_on(config: Config, attributes: Mapping[str, Any]) -> Non
 
 def _listed(values: Mapping[str, Any], keys: Iterable[str]) -> str:
     return ", ".join(f"{key} = {values.get(key)}" for key in sorted(keys))
-
-
-def _first_line(error: object) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -6,11 +6,11 @@ then new proposals until the study has as many trials as asked for.
 
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search import Searcher
 
 from nas.proposer import Proposal, Proposer
@@ -26,12 +26,14 @@ class Running:
     number: int
     architecture: Architecture
     flops: int
+    is_baseline: bool
 
 
 class StudySearcher(Searcher):
     """Proposes from, and records into, one study.
 
     Args:
+        recorded: the trials that the study has so far.
         total: how many trials the study is to have in the end.
         epochs: the full budget of a trial.
         price: the cost of an architecture.
@@ -41,6 +43,7 @@ class StudySearcher(Searcher):
     def __init__(
         self,
         record: StudyRecord,
+        recorded: Iterable[FrozenTrial],
         proposer: Proposer,
         *,
         total: int,
@@ -55,10 +58,10 @@ class StudySearcher(Searcher):
         self._epochs = epochs
         self._price = price
         self._count = 0
-        self._interrupted: deque[tuple[int, Architecture, bool]] = deque()
+        self._interrupted: deque[Running] = deque()
         self._running: dict[str, Running] = {}
         self._found_no_more = False
-        present = self._take_in_what_is_recorded()
+        present = self._take_in(recorded)
         self._baselines = deque(
             (name, architecture) for name, architecture in baselines.items() if architecture.id not in present
         )
@@ -77,8 +80,7 @@ class StudySearcher(Searcher):
     def suggest(self, trial_id: str) -> Any:
         """The next trial as Ray's configuration of it, or Ray's word for a search that is finished."""
         if self._interrupted:
-            number, architecture, is_baseline = self._interrupted.popleft()
-            return self._hand_out(trial_id, number, architecture, is_baseline)
+            return self._hand_out(trial_id, self._interrupted.popleft())
         if self._count >= self._total:
             return Searcher.FINISHED
         name, proposal = self._next_proposal()
@@ -89,7 +91,7 @@ class StudySearcher(Searcher):
         candidate = Candidate(proposal.architecture, cost, proposal.parameters, proposal.distributions, name)
         number = self._record.start(candidate)
         self._count += 1
-        return self._hand_out(trial_id, number, proposal.architecture, name is not None)
+        return self._hand_out(trial_id, Running(number, proposal.architecture, cost.flops, name is not None))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Records the epochs of a trial that goes on."""
@@ -125,16 +127,17 @@ class StudySearcher(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: the study DB has it all."""
 
-    def _take_in_what_is_recorded(self) -> set[str]:
+    def _take_in(self, recorded: Iterable[FrozenTrial]) -> set[str]:
         """Remembers every recorded architecture, queues the interrupted trials, and returns the ids."""
         present = set()
-        for trial in self._record.trials():
+        for trial in recorded:
             architecture = Architecture.from_dict(trial.user_attrs["architecture"])
             self._proposer.remember(architecture, trial)
             present.add(architecture.id)
             self._count += 1
             if trial.state == TrialState.RUNNING:
-                self._interrupted.append((trial.number, architecture, "baseline" in trial.user_attrs))
+                running = Running(trial.number, architecture, trial.user_attrs["flops"], "baseline" in trial.user_attrs)
+                self._interrupted.append(running)
         return present
 
     def _next_proposal(self) -> tuple[str | None, Proposal | None]:
@@ -143,16 +146,15 @@ class StudySearcher(Searcher):
             return name, self._proposer.start(architecture)
         return None, self._proposer.propose()
 
-    def _hand_out(self, trial_id: str, number: int, architecture: Architecture, is_baseline: bool) -> dict[str, Any]:
-        flops = self._price(architecture).flops
-        self._running[trial_id] = Running(number, architecture, flops)
+    def _hand_out(self, trial_id: str, running: Running) -> dict[str, Any]:
+        self._running[trial_id] = running
         # As text, because Ray flattens nested configurations into names of folders.
         return {
-            "number": number,
-            "architecture": json.dumps(architecture.to_dict()),
-            "flops": flops,
-            "is_baseline": is_baseline,
-            "checkpoint": str(self._record.checkpoint_folder(number)),
+            "number": running.number,
+            "architecture": json.dumps(running.architecture.to_dict()),
+            "flops": running.flops,
+            "is_baseline": running.is_baseline,
+            "checkpoint": str(self._record.checkpoint_folder(running.number)),
         }
 
     def _fail(self, running: Running, reason: str, traceback: str | None = None) -> None:

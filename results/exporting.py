@@ -1,6 +1,5 @@
 """A trial as files that anyone can load: architecture.yaml, model.safetensors, metadata.json and README.md."""
 
-import hashlib
 import json
 import re
 import secrets
@@ -9,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from results.files import ARCHITECTURE, CHECKSUMMED, METADATA, README, WEIGHTS
+from results.files import ARCHITECTURE, CHECKSUMMED, METADATA, README, WEIGHTS, sha256
 from results.loading import build_with_weights
 from results.records import TrialRecord
 from results.study import Study
@@ -131,7 +130,7 @@ def _write_files(folder: Path, weights: Path, architecture: str, metadata: dict[
     shutil.copyfile(weights, folder / WEIGHTS)
     (folder / ARCHITECTURE).write_text(architecture, encoding="utf-8")
     (folder / README).write_text(readme, encoding="utf-8")
-    sums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in CHECKSUMMED}
+    sums = {name: sha256(folder / name) for name in CHECKSUMMED}
     (folder / METADATA).write_text(json.dumps(metadata | {"sha256": sums}, indent=2) + "\n", encoding="utf-8")
 
 

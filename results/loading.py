@@ -1,6 +1,5 @@
 """From an export's files back to the network. The weights are data alone: nothing is ever unpickled."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from results.files import ARCHITECTURE, CHECKSUMMED, METADATA, WEIGHTS
+from results.files import ARCHITECTURE, CHECKSUMMED, METADATA, WEIGHTS, sha256
 from search_space import Architecture, InputError, build
 
 
@@ -66,7 +65,7 @@ def _check_sums(folder: Path, metadata: Mapping[str, Any]) -> None:
         file = folder / name
         if not file.is_file():
             raise InputError(f"{folder} is no export: it has no {name}")
-        if metadata["sha256"].get(name) != hashlib.sha256(file.read_bytes()).hexdigest():
+        if metadata["sha256"].get(name) != sha256(file):
             raise InputError(f"{file} is not what was exported: its SHA-256 differs from {METADATA}; export again")
 
 

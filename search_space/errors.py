@@ -8,6 +8,11 @@ class InputError(ValueError):
     """Something the user gave is wrong; the message names the culprit and what would be right."""
 
 
+def first_line(error: object) -> str:
+    """What an error says, without the lines that only its own library's users need; its type if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def unknown(what: str, given: object, choices: Iterable[object]) -> InputError:
     """An error for a name that is not among the choices, with the nearest one suggested.
 

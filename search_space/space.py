@@ -181,6 +181,9 @@ class SearchSpace:
             bias=self.spec.bias,
         )
 
+    def _block_or_none(self, site: Site, setting: Mapping[str, Any]) -> Block:
+        return self._block(site, setting) if setting["insertion"] else None
+
     def _stages(self) -> list[list[Site]]:
         stages: dict[int, list[Site]] = {}
         for site in self.traced.sites:
@@ -196,7 +199,7 @@ class SearchSpace:
     def _blocks(self, site: Site, outer: dict[str, Value]) -> set[Block]:
         """The distinct blocks a site can have under a setting of the parameters that hold beyond it."""
         settings = (outer | inner for inner in self._assignments("layer", site))
-        return {self._block(site, s) if s["insertion"] else None for s in settings}
+        return {self._block_or_none(site, setting) for setting in settings}
 
     def _offers(self, site: Site, outer: Sequence[dict[str, Value]]) -> Counter[int]:
         """How many of a site's blocks are offered by exactly which outer settings, those as a bit set."""
@@ -251,7 +254,7 @@ class SearchSpace:
         wanted = architecture.se.get(site.name)
         for inner in self._assignments("layer", site):
             setting = outer | inner
-            if (self._block(site, setting) if setting["insertion"] else None) == wanted:
+            if self._block_or_none(site, setting) == wanted:
                 return {self._parameter(dimension, site): setting[dimension] for dimension in DIMENSIONS}
         return None
 

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from search_space.architecture import Backbone, Position
 from search_space.backbones import instantiate
-from search_space.errors import InputError, unknown
+from search_space.errors import InputError, first_line, unknown
 from search_space.site import Shape, Site
 
 _ADDITIONS = {operator.add, operator.iadd, torch.add, "add", "add_"}
@@ -113,8 +113,7 @@ def _propagate_shapes(traced: fx.GraphModule, backbone: Backbone) -> int:
             _Shapes(traced).run(image)
     except Exception as error:
         size = "x".join(map(str, backbone.input_size))
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"backbone {backbone.name} does not accept images of {size}: {reason}") from error
+        raise InputError(f"backbone {backbone.name} does not accept images of {size}: {first_line(error)}") from error
     return int(counter.get_total_flops()) // 2
 
 

@@ -13,7 +13,6 @@ app = typer.Typer(
     name="senas",
     help="Neural architecture search over the placement of Squeeze-and-Excitation blocks.",
     epilog="Any command takes --debug, which shows the traceback of an error.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

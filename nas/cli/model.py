@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli.options import AsJson, ConfigFile, Overrides
-from nas.cli.render import console, print_json, site_table
+from nas.cli.render import console, plain_table, print_json, site_table, stage_label
 from search_space.architecture import EXCITATIONS, POSITIONS, SQUEEZES, Architecture, Backbone
 from search_space.costs import block_flops, block_params
 from search_space.errors import InputError, unknown
@@ -88,23 +88,17 @@ def space(config: ConfigFile, overrides: Overrides = None, as_json: AsJson = Fal
             }
         )
         return
-    from rich.table import Table
-
     out = console()
-    size = "x".join(map(str, traced.backbone.input_size))
-    out.print(f"{traced.backbone.name} on {size} images, {traced.backbone.num_classes} classes")
-    sites = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    out.print(_headline(traced.backbone))
+    sites = plain_table()
     for name in ("stage", "site", *POSITIONS):
         sites.add_column(name)
-    stage = None
-    for site in traced.sites:
-        label = f"{site.stage} {site.stage_name}" if site.stage != stage else ""
-        stage = site.stage
+    for previous, site in zip((None, *traced.sites), traced.sites, strict=False):
         shapes = ("x".join(map(str, site.shapes[p])) if p in site.shapes else "-" for p in POSITIONS)
-        sites.add_row(label, site.name, *shapes)
+        sites.add_row(stage_label(site, previous), site.name, *shapes)
     out.print()
     out.print(sites)
-    choices = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    choices = plain_table()
     choices.add_column("parameter")
     choices.add_column("choices")
     for name, values in found.parameters.items():
@@ -137,9 +131,8 @@ def _print_cost(architecture: Architecture, as_json: bool) -> None:
     if as_json:
         print_json(asdict(found) | {"sites": architecture.to_dict()["sites"]})
         return
-    size = "x".join(map(str, architecture.backbone.input_size))
     out = console()
-    out.print(f"{architecture.backbone.name} on {size} images, {architecture.backbone.num_classes} classes")
+    out.print(_headline(architecture.backbone))
     for name, whole, share in (
         ("FLOPs", found.flops, found.se_flops),
         ("parameters", found.params, found.se_params),
@@ -148,6 +141,11 @@ def _print_cost(architecture: Architecture, as_json: bool) -> None:
     if architecture.sites:
         out.print()
         print_sites(architecture)
+
+
+def _headline(backbone: Backbone) -> str:
+    size = "x".join(map(str, backbone.input_size))
+    return f"{backbone.name} on {size} images, {backbone.num_classes} classes"
 
 
 def _read_architecture(path: Path) -> Architecture:

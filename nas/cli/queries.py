@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from nas.cli.options import DEFAULT_STORAGE, AsJson, MaxFlops, MaxParams, Storage, StudyName
-from nas.cli.render import console, count, print_json, sparkline, trial_table
+from nas.cli.render import console, count, plain_table, print_json, sparkline, trial_table
 from results.records import TrialRecord
 from results.study import Study, open_study
 from results.study import studies as list_studies
@@ -19,9 +19,7 @@ def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None
     if as_json:
         print_json([study.to_json() for study in found])
         return
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = plain_table()
     for name in (
         "study",
         "complete",

@@ -31,9 +31,19 @@ def console(*, stderr: bool = False) -> Console:
     return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=160)
 
 
+def plain_table(*, title: str | None = None) -> Table:
+    """A table without lines, the way all of ours look."""
+    return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+
+
+def stage_label(site: Site, previous: Site | None) -> str:
+    """A stage's number and name at its first site, nothing at the others."""
+    return "" if previous is not None and site.stage == previous.stage else f"{site.stage} {site.stage_name}"
+
+
 def trial_table(trials: Iterable[TrialRecord], *, title: str | None = None) -> Table:
     """Trials as rows: a star marks the front; an accuracy in brackets is that of a curve's last epoch."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = plain_table(title=title)
     for name in ("", "trial", "state", "accuracy", "FLOPs", "params", "epochs"):
         table.add_column(name, justify="left" if name in ("", "state") else "right", no_wrap=True)
     table.add_column("curve", no_wrap=True)
@@ -55,16 +65,14 @@ def trial_table(trials: Iterable[TrialRecord], *, title: str | None = None) -> T
 
 def site_table(sites: Sequence[Site], architecture: Architecture, shares: dict[str, tuple[int, int]]) -> Table:
     """An architecture drawn site by site; ``shares`` gives each block's FLOPs and parameters."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = plain_table()
     for name in ("stage", "site", "position", "variant", "widths", "operators"):
         table.add_column(name, no_wrap=True)
     for name in ("SE FLOPs", "SE params"):
         table.add_column(name, justify="right", no_wrap=True)
-    stage = None
-    for site in sites:
-        first, stage = site.stage != stage, site.stage
+    for previous, site in zip((None, *sites), sites, strict=False):
         se = architecture.se.get(site.name)
-        label = f"{site.stage} {site.stage_name}" if first else ""
+        label = stage_label(site, previous)
         if se is None:
             table.add_row(label, site.name, Text("·", style="dim"))
             continue
