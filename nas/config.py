@@ -26,10 +26,20 @@ class Section(BaseModel):
 
 
 class BackboneConfig(Section):
-    """Which network is to receive SE; its classes and its input follow from the data."""
+    """Which network is to receive SE; its classes and its input follow from the data.
+
+    ``weights`` are loaded into it before training: a file, or the name of one of torchvision's weights for it.
+    """
 
     name: str
     options: dict[str, Option] = {}
+    weights: str | None = None
+
+    @field_validator("weights")
+    @classmethod
+    def _the_same_file_wherever_it_is_read(cls, weights: str | None) -> str | None:
+        is_file = weights is not None and weights.endswith((".safetensors", ".pt", ".pth"))
+        return str(Path(weights).expanduser().absolute()) if weights is not None and is_file else weights
 
 
 class AshaConfig(Section):
@@ -76,10 +86,14 @@ class ResourcesConfig(Section):
 
 
 class Config(Section):
-    """A whole search. ``output`` is the folder that checkpoints and exports go to, one folder a study."""
+    """A whole search: of SE on one backbone, or on each of several.
+
+    ``output`` is the folder that checkpoints and exports go to, one folder a study.
+    """
 
     study: Annotated[str, Field(min_length=1, pattern=r"^[\w.-]+$")]
-    backbone: BackboneConfig
+    backbone: BackboneConfig | None = None
+    backbones: Annotated[tuple[BackboneConfig, ...], Field(strict=False)] = ()
     data: DataConfig
     space: SpaceSpec = SpaceSpec()
     recipe: Recipe = Recipe()
@@ -88,9 +102,22 @@ class Config(Section):
     output: str = "runs"
 
     @model_validator(mode="after")
+    def _one_backbone_or_several(self) -> Self:
+        if self.backbone is None and not self.backbones:
+            raise ValueError("the key 'backbone' is missing")
+        if self.backbone is not None and self.backbones:
+            raise ValueError("there are both backbone and backbones: list all of them in backbones")
+        return self
+
+    @model_validator(mode="after")
     def _recipe_fits_the_budget(self) -> Self:
         check_length(self.recipe, self.search.epochs)
         return self
+
+    @property
+    def all_backbones(self) -> tuple[BackboneConfig, ...]:
+        """The backbones, be there one or several."""
+        return self.backbones if self.backbone is None else (self.backbone,)
 
     @property
     def folder(self) -> Path:
@@ -104,7 +131,7 @@ class Config(Section):
     def identity(self) -> dict[str, Any]:
         """What must not change while a study goes on, by dotted key; the rest (how many, how fast, where) may."""
         whole = _flatten(self.to_dict())
-        kept = ("backbone.", "data.", "space.", "recipe.", "search.epochs", "search.seed", "search.asha")
+        kept = ("backbone", "data.", "space.", "recipe.", "search.epochs", "search.seed", "search.asha")
         places = ("data.root", "data.download")
         return {key: value for key, value in whole.items() if key.startswith(kept) and key not in places}
 

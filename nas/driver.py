@@ -27,10 +27,8 @@ from nas.record import StudyRecord
 from nas.scheduler import AshaScheduler
 from nas.searcher import StudySearcher
 from nas.trainable import Job, TrialActor
-from search_space.architecture import Architecture
-from search_space.costs import Cost, cost
+from search_space.building import check_weights
 from search_space.errors import InputError, first_line
-from search_space.uniform_architectures import baselines
 from trainers.data import Splits, search_splits
 from trainers.run import check_recipe
 
@@ -70,6 +68,8 @@ def search(
     planned = plan(config)
     data = search_splits(config.data)
     check_recipe(config.recipe, config.search.epochs, data)
+    for backbone, weights in planned.weights.items():
+        check_weights(backbone, weights)
     with ExitStack() as stack:
         if address is not None:
             stack.enter_context(_ray(address))
@@ -86,7 +86,7 @@ def search(
             stack.enter_context(_ray(None))
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="senas-ray-"))
         tuner = tune.Tuner(
-            _trainable(config, needs, data),
+            _trainable(planned, needs, data),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=scheduler,
@@ -110,18 +110,14 @@ def search(
 
 def _searcher(planned: Plan, record: StudyRecord, recorded: Sequence[FrozenTrial]) -> StudySearcher:
     settings = planned.config.search
-
-    def price(architecture: Architecture) -> Cost:
-        return cost(planned.traced, architecture)
-
     return StudySearcher(
         record,
         recorded,
         Proposer(planned.space, SAMPLERS[settings.sampler](settings.seed), seed=settings.seed),
         total=settings.trials,
         epochs=settings.epochs,
-        price=price,
-        baselines=baselines(planned.traced, bias=planned.config.space.bias),
+        price=planned.price,
+        baselines=planned.baselines(),
     )
 
 
@@ -143,9 +139,11 @@ def _scheduler(planned: Plan, recorded: Sequence[FrozenTrial]) -> TrialScheduler
     return scheduler
 
 
-def _trainable(config: Config, needs: dict[str, float], data: Splits) -> type[tune.Trainable]:
+def _trainable(planned: Plan, needs: dict[str, float], data: Splits) -> type[tune.Trainable]:
+    config = planned.config
     job = Job(
         data=data,
+        weights=planned.weights,
         recipe=config.recipe,
         epochs=config.search.epochs,
         seed=config.search.seed,

@@ -1,32 +1,93 @@
-"""A configuration made concrete: its backbone traced for its data, and the space on it. Reads no images."""
+"""A configuration made concrete: its backbones traced for its data, and the space on them. Reads no images."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from nas.config import Config
+from search_space.architecture import Architecture, Backbone
 from search_space.backbones import resolve
+from search_space.costs import Cost, cost
+from search_space.errors import InputError
+from search_space.several import SeveralBackbones, label
+from search_space.site import Site
 from search_space.space import SearchSpace
-from search_space.tracing import TracedBackbone, trace
+from search_space.spec import DIMENSIONS, SpaceSpec
+from search_space.tracing import trace
+from search_space.uniform_architectures import baselines
 from trainers.data_config import describe
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a search is about to explore."""
+    """What a search is about to explore.
+
+    Attributes:
+        space: all of it.
+        spaces: the space of each backbone by the backbone's label; ``space`` itself where there is but one.
+        weights: what to load into a backbone before training, for those that have something.
+    """
 
     config: Config
-    traced: TracedBackbone
-    space: SearchSpace
+    space: SearchSpace | SeveralBackbones
+    spaces: Mapping[str, SearchSpace]
+    weights: Mapping[Backbone, str]
+
+    def price(self, architecture: Architecture) -> Cost:
+        """The cost of an architecture of one of the backbones."""
+        return next(
+            cost(space.traced, architecture)
+            for space in self.spaces.values()
+            if space.traced.backbone == architecture.backbone
+        )
+
+    def baselines(self) -> dict[str, Architecture]:
+        """The baselines of every backbone, by name."""
+        spec = self.config.space
+        return {
+            name if len(self.spaces) == 1 else f"{backbone}: {name}": architecture
+            for backbone, space in self.spaces.items()
+            for name, architecture in baselines(space.traced, bias=spec.bias, from_identity=spec.from_identity).items()
+        }
 
 
 def plan(config: Config) -> Plan:
-    """Traces the backbone for the data's classes and image size and makes the space on it.
+    """Traces the backbones for the data's classes and image size and makes the space on them.
 
     Raises:
-        InputError: the data set is missing, the backbone is unknown or does not fit it, or the space is empty.
+        InputError: the data set is missing, a backbone is unknown or does not fit it, or the space is empty.
     """
     num_classes, input_size = describe(config.data)
-    backbone = resolve(
-        config.backbone.name, num_classes=num_classes, input_size=input_size, options=config.backbone.options
+    chosen = {
+        resolve(entry.name, num_classes=num_classes, input_size=input_size, options=entry.options): entry
+        for entry in config.all_backbones
+    }
+    if len(chosen) < len(config.all_backbones):
+        raise InputError("two of the backbones are the same, options included: leave one out")
+    sites = {backbone: trace(backbone).sites for backbone in chosen}
+    spaces = {}
+    for backbone in chosen:
+        others = [site for other, found in sites.items() if other != backbone for site in found]
+        spec = _without_places_of_others(config.space, sites[backbone], others)
+        spaces[label(backbone, chosen)] = SearchSpace(trace(backbone), spec)
+    return Plan(
+        config,
+        next(iter(spaces.values())) if len(spaces) == 1 else SeveralBackbones(spaces),
+        spaces,
+        {backbone: entry.weights for backbone, entry in chosen.items() if entry.weights is not None},
     )
-    traced = trace(backbone)
-    return Plan(config, traced, SearchSpace(traced, config.space))
+
+
+def _without_places_of_others(spec: SpaceSpec, own: Sequence[Site], others: Sequence[Site]) -> SpaceSpec:
+    """A specification without the places that only other backbones have."""
+    foreign = _places(others) - _places(own)
+    choices = {dimension: spec.choice(dimension) for dimension in DIMENSIONS}
+    kept: dict[str, Any] = {
+        dimension: choice.model_copy(update={"at": {p: v for p, v in choice.at.items() if p not in foreign}})
+        for dimension, choice in choices.items()
+    }
+    return spec.model_copy(update=kept)
+
+
+def _places(sites: Sequence[Site]) -> set[str]:
+    return {place for site in sites for place in (site.name, site.stage_name, str(site.stage))}

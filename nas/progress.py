@@ -59,8 +59,9 @@ class Progress(Callback):
 
     def setup(self, *arguments: Any, **info: Any) -> None:
         """The search begins: all that could be checked has been."""
+        backbones = ", ".join(entry.name for entry in self._config.all_backbones)
         self._console.print(
-            f"Study {self._config.study}: {self._config.backbone.name} on {self._config.data.name}, "
+            f"Study {self._config.study}: {backbones} on {self._config.data.name}, "
             f"{self._config.search.trials} trials of up to {self._config.search.epochs} epochs"
         )
         if self._console.is_terminal:

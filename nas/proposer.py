@@ -14,6 +14,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from search_space.several import SeveralBackbones
 
 from nas.config import SamplerName
 from nas.record import DIRECTIONS
@@ -57,7 +58,7 @@ class Proposer:
         seed: of the draws made where the sampler only repeats itself.
     """
 
-    def __init__(self, space: SearchSpace, sampler: BaseSampler, *, seed: int) -> None:
+    def __init__(self, space: SearchSpace | SeveralBackbones, sampler: BaseSampler, *, seed: int) -> None:
         self._space = space
         self._memory = optuna.create_study(sampler=sampler, directions=list(DIRECTIONS))
         self._known: dict[str, _Known] = {}
@@ -82,13 +83,21 @@ class Proposer:
         )
 
     def propose(self) -> Proposal | None:
-        """An architecture never proposed before, or None if the space holds no more."""
+        """An architecture never proposed before that meets the constraints, or None if the space holds no more.
+
+        One that does not meet them is told as failed, which samplers ignore; what is drawn in its place after a few
+        of them does.
+        """
         if self.exhausted:
             return None
         repeated = 0
         while repeated < _PATIENCE:
             trial = self._memory.ask()
             architecture = self._space.suggest(trial)
+            if not self._space.is_feasible(architecture):
+                self._memory.tell(trial.number, state=TrialState.FAIL)
+                repeated += 1
+                continue
             if architecture.id not in self._known:
                 self._known[architecture.id] = _Known(trial.number)
                 self._known_inside += 1

@@ -2,6 +2,7 @@
 
 import json
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from ray.tune import Trainable
 
-from search_space.architecture import Architecture
+from search_space.architecture import Architecture, Backbone
 from search_space.building import build
 from trainers import checkpoint
 from trainers.data import Splits
@@ -22,6 +23,7 @@ class Job:
     """What all trials of a search have in common."""
 
     data: Splits
+    weights: Mapping[Backbone, str]
     recipe: Recipe
     epochs: int
     seed: int
@@ -76,7 +78,7 @@ class TrialActor(Trainable):
     def _start(self) -> TrainingRun:
         job = self._job
         architecture = Architecture.from_dict(json.loads(self.config["architecture"]))
-        network = build(architecture, seed=job.seed)
+        network = build(architecture, seed=job.seed, weights=job.weights.get(architecture.backbone))
         run = TrainingRun(network, job.data, job.recipe, job.epochs, seed=job.seed, device=job.device)
         checkpoint.restore(run, self._folder)
         return run

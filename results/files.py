@@ -1,7 +1,10 @@
-"""The files in an export: their names, and their checksums."""
+"""The files in an export: their names, and their checksums; and files written whole or not at all."""
 
 import hashlib
+import secrets
 from pathlib import Path
+
+from search_space.errors import InputError
 
 ARCHITECTURE = "architecture.yaml"
 WEIGHTS = "model.safetensors"
@@ -16,3 +19,18 @@ def sha256(file: Path) -> str:
     """The hexadecimal SHA-256 of a file."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_text(file: Path, text: str) -> None:
+    """Writes a text file that is never seen half written.
+
+    Raises:
+        InputError: there is no such folder, or nothing may be written there.
+    """
+    unfinished = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(file)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise InputError(f"{file} cannot be written: {error.strerror}") from error

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal, get_args
@@ -16,12 +16,15 @@ from typing import Any, Literal, get_args
 import yaml
 
 from search_space.errors import InputError, unknown
-from search_space.variants import variant_of
+from search_space.widths import variant_of
 
-Position = Literal["standard", "pre", "post", "identity"]
+Position = Literal["standard", "pre", "post", "identity", "3x3"]
 Squeeze = Literal["avg", "max"]
 Excitation = Literal["sigmoid", "relu", "tanh"]
 Option = int | float | str | bool
+Setting = Option | tuple[int, ...]
+Shape = tuple[int, int, int]
+"""Channels, height and width of a map."""
 
 POSITIONS: tuple[Position, ...] = get_args(Position)
 SQUEEZES: tuple[Squeeze, ...] = get_args(Squeeze)
@@ -77,44 +80,71 @@ class Backbone:
 
 @dataclass(frozen=True)
 class SE:
-    """One Squeeze-and-Excitation block at one position of a site (arXiv 1709.01507 and 2304.06502).
+    """One Squeeze-and-Excitation block, of any kind, at one position of a site.
 
-    ``hidden`` holds the widths between squeeze and excitation; ``bias`` says whether the layers have biases.
+    Attributes:
+        kind: the family of blocks (:data:`search_space.variants.FAMILIES`), or the import path of another's module.
+        settings: the module's keyword arguments, all of them, by name; widths rather than ratios.
+        from_identity: whether the block is ``x + a (block(x) - x)`` with a learned number a that starts at zero,
+            so that it begins as an exact identity.
     """
 
     position: Position
-    hidden: tuple[int, ...]
-    squeeze: Squeeze = "avg"
-    excitation: Excitation = "sigmoid"
-    bias: bool = False
+    kind: str
+    settings: tuple[tuple[str, Setting], ...] = ()
+    from_identity: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", tuple(sorted(self.settings)))
+        # Blocks are looked up by the million when a space is priced.
+        object.__setattr__(self, "_hash", hash((self.position, self.kind, self.settings, self.from_identity)))
+
+    def __hash__(self) -> int:
+        return self._hash  # type: ignore[attr-defined, no-any-return]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The hash of a text differs from process to process.
+        return type(self), (self.position, self.kind, self.settings, self.from_identity)
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """The widths between squeeze and excitation; none where the kind has no such layers."""
+        hidden = dict(self.settings).get("hidden", ())
+        return hidden if isinstance(hidden, tuple) else ()
 
     @property
     def variant(self) -> str:
-        """The name of the variant that these widths make."""
-        return variant_of(self.hidden)
+        """The name of the variant: of SE proper it is the one that its widths make."""
+        return variant_of(self.hidden) if self.kind == "se" else self.kind
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as in architecture.yaml."""
-        return asdict(self) | {"hidden": list(self.hidden)}
+        settings = {key: list(value) if isinstance(value, tuple) else value for key, value in self.settings}
+        return {"position": self.position, "kind": self.kind, **settings, "from_identity": self.from_identity}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], site: str = "a site") -> "SE":
         """The inverse of :meth:`to_dict`; ``site`` is named in errors.
 
+        Whether the kind exists and takes these settings shows when it is priced or built.
+
         Raises:
-            InputError: a key or value is unknown, missing or of the wrong type.
+            InputError: a key is missing, or a value is unknown or of the wrong type.
         """
-        optional = {"squeeze", "excitation", "bias"}
-        _check_keys(f"sites.{site}", data, required={"position", "hidden"}, optional=optional)
-        for key, choices in (("position", POSITIONS), ("squeeze", SQUEEZES), ("excitation", EXCITATIONS)):
-            if key in data and data[key] not in choices:
-                raise unknown(f"{key} of site {site}", data[key], choices)
-        hidden = data["hidden"]
-        if not (isinstance(hidden, list | tuple) and hidden and all(_is_positive(width) for width in hidden)):
-            raise InputError(f"sites.{site}.hidden must be a list of positive widths, not {hidden!r}")
-        if not isinstance(data.get("bias", False), bool):
-            raise InputError(f"sites.{site}.bias must be true or false, not {data['bias']!r}")
-        return cls(**{**data, "hidden": tuple(hidden)})
+        for key in ("position", "kind"):
+            if key not in data:
+                raise InputError(f"sites.{site} lacks the key '{key}'")
+        position, kind = data["position"], data["kind"]
+        if position not in POSITIONS:
+            raise unknown(f"position of site {site}", position, POSITIONS)
+        if not isinstance(kind, str):
+            raise InputError(f"sites.{site}.kind must be a text, not {kind!r}")
+        from_identity = data.get("from_identity", False)
+        if not isinstance(from_identity, bool):
+            raise InputError(f"sites.{site}.from_identity must be true or false, not {from_identity!r}")
+        settings = {key: value for key, value in data.items() if key not in ("position", "kind", "from_identity")}
+        checked = ((key, _setting(f"sites.{site}.{key}", value)) for key, value in settings.items())
+        return cls(position, kind, tuple(checked), from_identity)
 
 
 @dataclass(frozen=True)
@@ -133,7 +163,7 @@ class Architecture:
 
     @cached_property
     def se(self) -> Mapping[str, SE]:
-        """The SE blocks by site."""
+        """The block of each site that has one."""
         return dict(self.sites)
 
     @cached_property
@@ -185,6 +215,14 @@ class Architecture:
 def _natural_order(name: str) -> list[tuple[int, int, str]]:
     """Sorts layer1.10 after layer1.2."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
+
+
+def _setting(key: str, value: object) -> Setting:
+    if isinstance(value, list | tuple) and all(isinstance(n, int) and not isinstance(n, bool) for n in value):
+        return tuple(value)
+    if not isinstance(value, Option):
+        raise InputError(f"{key} must be a number, a text, true or false, or a list of integers, not {value!r}")
+    return value
 
 
 def _is_positive(value: object) -> bool:

@@ -1,17 +1,21 @@
 """From an architecture to a network: the backbone's graph with SE blocks on the edges they belong to."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from copy import deepcopy
+from functools import lru_cache
 
 import torch
-from torch import fx
+from torch import Tensor, fx, nn
 
-from search_space.architecture import SE, Architecture
-from search_space.backbones import instantiate
+from search_space.architecture import SE, Architecture, Backbone
+from search_space.backbones import instantiate, instantiate_without_weights
+from search_space.backbones.pretrained import load_weights
 from search_space.errors import InputError
-from search_space.se import SqueezeExcite
 from search_space.tracing import TracedBackbone, trace
+from search_space.variants import family
+from search_space.variants.settings import check_settings
 
 Edge = tuple[fx.Node, fx.Node]
 
@@ -19,19 +23,58 @@ SE_ROOT = "se"
 """The submodule that holds the SE blocks; all other keys of a network are the backbone's own."""
 
 
-def build(architecture: Architecture, *, seed: int = 0) -> fx.GraphModule:
+def build(architecture: Architecture, *, seed: int = 0, weights: str | None = None) -> fx.GraphModule:
     """The network of an architecture, in training mode, with freshly drawn weights.
 
     The backbone's weights depend on the seed alone and each SE block's on the seed and its site, so that
     architectures of one backbone and one seed share every weight they have in common.
+
+    Args:
+        weights: what to load into the backbone (:func:`search_space.backbones.pretrained.load_weights`).
+
+    Raises:
+        InputError: the architecture does not fit its backbone, or the weights do not; the message names the site
+            or the key.
+    """
+    traced = trace(architecture.backbone)
+    check(traced, architecture)
+    module = deepcopy(_fresh_backbone(architecture.backbone, seed, weights))
+    return _insert_all(module, traced, architecture, lambda site: _seeded(seed, site)).train()
+
+
+def build_without_weights(architecture: Architecture) -> fx.GraphModule:
+    """The network of an architecture on the meta device: shapes without memory.
 
     Raises:
         InputError: the architecture does not fit its backbone; the message names the site.
     """
     traced = trace(architecture.backbone)
     check(traced, architecture)
+    module = instantiate_without_weights(architecture.backbone)
+    return _insert_all(module, traced, architecture, lambda _: torch.device("meta")).train()
+
+
+def check_weights(backbone: Backbone, weights: str) -> None:
+    """Raises an InputError unless weights are there and fit a backbone."""
+    load_weights(instantiate(backbone), backbone, weights)
+
+
+@lru_cache(maxsize=2)
+def _fresh_backbone(backbone: Backbone, seed: int, weights: str | None) -> nn.Module:
+    """Kept because drawing millions of numbers takes longer than copying them, and trials share them."""
     with _seeded(seed):
-        module = instantiate(architecture.backbone)
+        module = instantiate(backbone)
+    if weights is not None:
+        load_weights(module, backbone, weights)
+    return module
+
+
+def _insert_all(
+    module: nn.Module,
+    traced: TracedBackbone,
+    architecture: Architecture,
+    while_drawing: Callable[[str], AbstractContextManager[object]],
+) -> fx.GraphModule:
     if hasattr(module, SE_ROOT):
         raise InputError(
             f"backbone {architecture.backbone.name} has a module named '{SE_ROOT}', which is where SE blocks go"
@@ -43,11 +86,31 @@ def build(architecture: Architecture, *, seed: int = 0) -> fx.GraphModule:
     network = fx.GraphModule(module, graph, class_name=f"SE_{architecture.backbone.name}")
     inputs: dict[Edge, fx.Node] = {}
     for site, se in sorted(architecture.sites, key=lambda entry: _order(traced, *entry)):
-        with _seeded(seed, site):
-            _insert(network, traced, copies, inputs, site, se)
+        with while_drawing(site):
+            block = make_block(se, traced.site(site).channels(se.position))
+        _insert(network, traced, copies, inputs, site, se, block)
     network.graph.lint()
     network.recompile()
-    return network.train()
+    return network
+
+
+class FromIdentity(nn.Module):
+    """``x + a (block(x) - x)`` with a learned number a that starts at zero (as ReZero, arXiv 2003.04887)."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+        self.a = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] to the same shape."""
+        return torch.lerp(x, self.block(x), self.a)
+
+
+def make_block(se: SE, channels: int) -> nn.Module:
+    """The module of a block on so many channels, its weights drawn from torch's global generator."""
+    block = family(se.kind).module(channels, **dict(se.settings))
+    return FromIdentity(block) if se.from_identity else block
 
 
 def se_module(site: str) -> str:
@@ -59,9 +122,13 @@ def se_module(site: str) -> str:
 
 
 def check(traced: TracedBackbone, architecture: Architecture) -> None:
-    """Raises an InputError unless every site of the architecture exists and has its position."""
+    """Raises an InputError unless every site exists and has its position, and every block can be made."""
     for name, se in architecture.sites:
         traced.site(name).shape(se.position)
+        try:
+            check_settings(family(se.kind).module, dict(se.settings))
+        except InputError as error:
+            raise InputError(f"site {name}: {error}") from error
 
 
 def _insert(
@@ -71,10 +138,9 @@ def _insert(
     inputs: dict[Edge, fx.Node],
     site: str,
     se: SE,
+    block: nn.Module,
 ) -> None:
     """Puts an SE block on the edges of its position; ``inputs`` says what runs along edges that carry one already."""
-    channels = traced.site(site).channels(se.position)
-    block = SqueezeExcite(channels, se.hidden, squeeze=se.squeeze, excitation=se.excitation, bias=se.bias)
     target = se_module(site)
     network.add_submodule(target, block)
     edges = traced.edges[site, se.position]

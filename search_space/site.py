@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from search_space.architecture import Position
+from search_space.architecture import Position, Shape
 from search_space.errors import InputError
-
-Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)

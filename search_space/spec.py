@@ -1,17 +1,18 @@
 """What a search space is made of, as data: the ``space`` section of a config.
 
 Each of the six dimensions is a list of choices and a granularity. In YAML a single value is a fixed part, a list
-is choices at the dimension's usual granularity, and ``{choices: [...], per: stage}`` says both.
+is choices at the dimension's usual granularity, and ``{choices: [...], per: stage}`` says both. ``at`` has other
+choices for some stages or sites: ``{choices: [4, 8], per: layer, at: {layer4: [16, 32]}}``.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from search_space.architecture import Excitation, Position, Squeeze
-from search_space.errors import unknown
-from search_space.variants import VARIANTS
+from search_space.constraints import Constraints
+from search_space.variants import FAMILIES, check_variant
 
 Granularity = Literal["network", "stage", "layer"]
 Dimension = Literal["insertion", "variant", "position", "ratio", "squeeze", "excitation"]
@@ -31,22 +32,47 @@ T = TypeVar("T")
 
 
 class Choice(BaseModel, Generic[T]):
-    """Values to choose from, and how often the choice is made."""
+    """Values to choose from, and how often the choice is made.
+
+    ``at`` has other values for some places: a stage's number or name or, where the choice is made per layer, a site.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     choices: Annotated[tuple[T, ...], Field(min_length=1, strict=False)]
     per: Granularity
+    at: dict[str, Annotated[tuple[T, ...], Field(min_length=1, strict=False)]] = {}
 
     @field_validator("choices")
     @classmethod
     def _without_repeats(cls, choices: tuple[T, ...]) -> tuple[T, ...]:
         return tuple(dict.fromkeys(choices))
 
+    @field_validator("at", mode="before")
+    @classmethod
+    def _expand_places(cls, at: Any) -> Any:
+        if not isinstance(at, Mapping):
+            return at
+        return {str(place): _as_list(values) for place, values in at.items()}
+
+    @field_validator("at")
+    @classmethod
+    def _without_repeats_anywhere(cls, at: dict[str, tuple[T, ...]]) -> dict[str, tuple[T, ...]]:
+        return {place: tuple(dict.fromkeys(values)) for place, values in at.items()}
+
+    @model_validator(mode="after")
+    def _places_have_a_choice(self) -> Self:
+        if self.at and self.per == "network":
+            raise ValueError(f"a choice made once for the network has no places, so not at: {next(iter(self.at))}")
+        return self
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
 
 def _known_variant(name: str) -> str:
-    if name not in VARIANTS:
-        raise unknown("SE variant", name, VARIANTS)
+    check_variant(name)
     return name
 
 
@@ -55,17 +81,25 @@ Ratio = Annotated[int, Field(ge=1)]
 
 
 class SpaceSpec(BaseModel):
-    """The choices of every dimension; ``bias`` says whether the SE layers have biases."""
+    """The choices of every dimension, and what holds for all architectures.
+
+    Attributes:
+        bias: whether the blocks' layers have biases.
+        from_identity: whether blocks start as exact identities.
+        constraints: what architectures may cost.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     insertion: Choice[bool] = Choice[bool](choices=(False, True), per="stage")
-    variant: Choice[VariantName] = Choice[VariantName](choices=tuple(VARIANTS), per="network")
+    variant: Choice[VariantName] = Choice[VariantName](choices=FAMILIES["se"], per="network")
     position: Choice[Position] = Choice[Position](choices=("standard", "pre", "post", "identity"), per="stage")
     ratio: Choice[Ratio] = Choice[Ratio](choices=(4, 8, 16), per="layer")
     squeeze: Choice[Squeeze] = Choice[Squeeze](choices=("avg",), per="network")
     excitation: Choice[Excitation] = Choice[Excitation](choices=("sigmoid",), per="network")
     bias: bool = False
+    from_identity: bool = False
+    constraints: Constraints = Constraints()
 
     def choice(self, dimension: Dimension) -> Choice[Any]:
         """The choices of a dimension."""
@@ -80,4 +114,4 @@ class SpaceSpec(BaseModel):
             return value
         if isinstance(value, Mapping):
             return {"per": usual, **value}
-        return {"choices": value if isinstance(value, list | tuple) else [value], "per": usual}
+        return {"choices": _as_list(value), "per": usual}

@@ -8,7 +8,8 @@ from search_space.architecture import SE, Architecture
 def summarise(architecture: Architecture) -> str:
     """Which sites carry what, those of one parent together: ``layer1.0,1 pre bump 2,4; layer3.0 post standard 8``.
 
-    The last numbers are the narrowest widths, site by site; operators are named where they are not the usual ones.
+    The last numbers are the narrowest widths, site by site, of blocks that have such; operators are named where they
+    are not the usual ones.
     """
     if not architecture.sites:
         return "no SE"
@@ -16,8 +17,8 @@ def summarise(architecture: Architecture) -> str:
     for (parent, kind), members in groupby(architecture.sites, key=lambda entry: (_parent(entry[0]), _kind(entry[1]))):
         group = list(members)
         names = ",".join(name.removeprefix(parent) for name, _ in group)
-        widths = ",".join(str(min(se.hidden)) for _, se in group)
-        parts.append(f"{parent}{names} {kind} {widths}")
+        widths = ",".join(str(min(se.hidden)) for _, se in group if se.hidden)
+        parts.append(f"{parent}{names} {kind} {widths}".rstrip())
     return "; ".join(parts)
 
 
@@ -27,5 +28,7 @@ def _parent(site: str) -> str:
 
 
 def _kind(se: SE) -> str:
-    unusual = [operator for operator in (se.squeeze, se.excitation) if operator not in ("avg", "sigmoid")]
+    settings = dict(se.settings)
+    operators = (str(settings[key]) for key in ("squeeze", "excitation") if key in settings)
+    unusual = [operator for operator in operators if operator not in ("avg", "sigmoid")]
     return " ".join([se.position, se.variant, *unusual])

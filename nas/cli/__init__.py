@@ -25,6 +25,8 @@ app.command("pareto")(queries.pareto)
 app.command("export")(exporting.export)
 app.command("cost")(model.cost)
 app.command("space")(model.space)
+app.command("variants")(model.variants)
+app.command("backbones")(model.backbones)
 
 
 def main(arguments: list[str] | None = None) -> None:

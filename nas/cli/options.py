@@ -14,6 +14,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdou
 StudyName = Annotated[str, typer.Argument(help="Name of the study; `senas studies` lists them.", show_default=False)]
 MaxFlops = Annotated[float | None, typer.Option(help="Only trials of at most so many FLOPs, such as 40e6.")]
 MaxParams = Annotated[float | None, typer.Option(help="Only trials of at most so many parameters.")]
+SvgFile = Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write the drawing to an SVG file too.")]
 ConfigFile = Annotated[Path, typer.Argument(help="The search's configuration, a YAML file.", show_default=False)]
 Overrides = Annotated[
     list[str] | None,

@@ -1,10 +1,11 @@
 """Commands that read the study DB: studies, trials, show, pareto. They load neither torch nor ray."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nas.cli.options import DEFAULT_STORAGE, AsJson, MaxFlops, MaxParams, Storage, StudyName
+from nas.cli.options import DEFAULT_STORAGE, AsJson, MaxFlops, MaxParams, Storage, StudyName, SvgFile
 from nas.cli.render import console, count, plain_table, print_json, sparkline, trial_table
 from results.records import TrialRecord
 from results.study import Study, open_study
@@ -90,6 +91,7 @@ def pareto(
 def show(
     study: StudyName,
     trial: Annotated[int | None, typer.Argument(help="Number of the trial; the best one, if not given.")] = None,
+    svg: SvgFile = None,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
@@ -100,8 +102,10 @@ def show(
         raise InputError(f"study '{study}' has no complete trial yet: name a trial, such as senas show {study} 0")
     if as_json:
         print_json(shown.to_json())
-        return
-    _print_trial(opened, shown)
+    else:
+        _print_trial(opened, shown)
+    if svg is not None:
+        _write_drawing(shown, svg)
 
 
 def print_front(study: Study, front: list[TrialRecord]) -> None:
@@ -115,6 +119,14 @@ def print_front(study: Study, front: list[TrialRecord]) -> None:
     if rest:
         out.print()
         out.print(trial_table(rest, title="Baselines off the front"))
+
+
+def _write_drawing(trial: TrialRecord, file: Path) -> None:
+    if trial.architecture is None:
+        raise InputError(f"trial {trial.number} has no architecture to draw")
+    from nas.cli.model import write_svg
+
+    write_svg(trial.architecture, file)
 
 
 def _print_trial(study: Study, trial: TrialRecord) -> None:

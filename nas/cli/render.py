@@ -4,16 +4,18 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from math import isnan
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from results.records import TrialRecord
-from search_space.architecture import Architecture
 from search_space.site import Site
 from search_space.summary import summarise
+
+if TYPE_CHECKING:
+    from search_space.drawing import Row
 
 _STATE_STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan", "WAITING": "dim"}
 _SPARKS = "▁▂▃▄▅▆▇█"
@@ -63,24 +65,36 @@ def trial_table(trials: Iterable[TrialRecord], *, title: str | None = None) -> T
     return table
 
 
-def site_table(sites: Sequence[Site], architecture: Architecture, shares: dict[str, tuple[int, int]]) -> Table:
-    """An architecture drawn site by site; ``shares`` gives each block's FLOPs and parameters."""
+def site_table(rows: Iterable["Row"]) -> Table:
+    """An architecture drawn site by site: what each block is, and its part of all the network's cost."""
     table = plain_table()
-    for name in ("stage", "site", "position", "variant", "widths", "operators"):
+    for name in ("stage", "site", "position", "variant"):
         table.add_column(name, no_wrap=True)
-    for name in ("SE FLOPs", "SE params"):
+    table.add_column("ratio", justify="right", no_wrap=True)
+    for name in ("widths", "settings"):
+        table.add_column(name, no_wrap=True)
+    for name in ("FLOPs", "share", "params", "share"):
         table.add_column(name, justify="right", no_wrap=True)
-    for previous, site in zip((None, *sites), sites, strict=False):
-        se = architecture.se.get(site.name)
-        label = stage_label(site, previous)
-        if se is None:
-            table.add_row(label, site.name, Text("·", style="dim"))
+    previous = None
+    for row in rows:
+        label, block = stage_label(row.site, previous), row.block
+        previous = row.site
+        if block is None:
+            table.add_row(label, row.site.name, Text("·", style="dim"))
             continue
-        channels = site.channels(se.position)
-        widths = "-".join(str(width) for width in (channels, *se.hidden, channels))
-        operators = ", ".join([se.squeeze, se.excitation] + (["bias"] if se.bias else []))
-        flops, params = shares[site.name]
-        table.add_row(label, site.name, se.position, se.variant, widths, operators, f"{flops:,}", f"{params:,}")
+        table.add_row(
+            label,
+            row.site.name,
+            block.se.position,
+            block.se.variant,
+            "" if block.ratio is None else f"{block.ratio:.3g}",
+            block.widths,
+            block.details,
+            f"{block.flops:,}",
+            f"{block.flops_share:.3%}",
+            f"{block.params:,}",
+            f"{block.params_share:.2%}",
+        )
     return table
 
 

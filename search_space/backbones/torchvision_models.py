@@ -1,32 +1,49 @@
-"""torchvision's ResNets, ResNeXts and Wide ResNets by their own names, as torchvision builds them."""
+"""torchvision's classification models by their own names, as torchvision builds them, without auxiliary heads."""
+
+from functools import cache, partial
+from typing import Any
 
 from torch import nn
 
-from search_space.errors import InputError
+from search_space.backbones.adapting import adaptable, use_channels
+from search_space.backbones.entry import Entry
 
-RESNETS = (
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-    "resnext50_32x4d",
-    "resnext101_32x8d",
-    "resnext101_64x4d",
-    "wide_resnet50_2",
-    "wide_resnet101_2",
-)
+_WITHOUT_AUXILIARY_HEADS = {
+    "googlenet": {"aux_logits": False, "init_weights": True},
+    "inception_v3": {"aux_logits": False, "init_weights": True},
+}
+
+_WITH_SE = ("efficientnet", "mobilenet_v3", "regnet_y")
+
+_WITHOUT_LARGE_STEM = ("vgg",)
 
 
-def torchvision_model(name: str, in_channels: int, num_classes: int) -> nn.Module:
-    """The torchvision model of that name, without pretrained weights.
+@cache
+def torchvision_names() -> tuple[str, ...]:
+    """The classification models that this torchvision has."""
+    from torchvision import models
 
-    Raises:
-        InputError: the images do not have three channels.
-    """
-    if in_channels != 3:
-        raise InputError(f"backbone {name} takes images of 3 channels, not {in_channels}")
+    return tuple(models.list_models(module=models))
+
+
+@cache
+def torchvision_entry(name: str) -> Entry:
+    """How to make one of them, for images of the size that its first weights were published for."""
+    from torchvision.models import get_model_weights
+
+    first = next(iter(get_model_weights(name)))
+    size = first.transforms.keywords["crop_size"]
+    return adaptable(
+        Entry(partial(_make, name), (3, size, size)),
+        stem=not name.startswith(_WITHOUT_LARGE_STEM),
+        own_se=name.startswith(_WITH_SE),
+    )
+
+
+def _make(name: str, in_channels: int, num_classes: int) -> nn.Module:
     from torchvision.models import get_model
 
-    model: nn.Module = get_model(name, weights=None, num_classes=num_classes)
+    options: dict[str, Any] = _WITHOUT_AUXILIARY_HEADS.get(name, {})
+    model: nn.Module = get_model(name, weights=None, num_classes=num_classes, **options)
+    use_channels(model, in_channels)
     return model

@@ -15,7 +15,7 @@ import results
 from nas.config import load_config
 from nas.driver import search
 from nas.plan import plan
-from search_space import InputError, baselines, cost
+from search_space import InputError
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +61,7 @@ def test_each_architecture_is_tried_once_at_the_cost_known_before(finished):
     assert len({trial.architecture_id for trial in trials}) == TRIALS
     for trial in trials:
         assert trial.architecture.id == trial.architecture_id
-        priced = cost(planned.traced, trial.architecture)
+        priced = planned.price(trial.architecture)
         assert (trial.flops, trial.params) == (priced.flops, priced.params)
         if trial.parameters:
             assert planned.space.decode(trial.parameters) == trial.architecture
@@ -70,7 +70,7 @@ def test_each_architecture_is_tried_once_at_the_cost_known_before(finished):
 def test_every_baseline_is_complete(finished):
     planned = plan(load_config(finished.folder / "tiny.yaml"))
     recorded = {trial.baseline: trial for trial in study_of(finished).baselines()}
-    assert {name: trial.architecture for name, trial in recorded.items()} == baselines(planned.traced)
+    assert {name: trial.architecture for name, trial in recorded.items()} == planned.baselines()
     assert {trial.state for trial in recorded.values()} == {"COMPLETE"}
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+from se_block import se_block
 
-from search_space.architecture import SE, Architecture, Backbone
+from search_space.architecture import Architecture, Backbone
 
 EPOCHS = 4
 
@@ -77,7 +78,7 @@ def searched_file(tmp_path_factory: pytest.TempPathFactory, backbone: Backbone, 
         ratio = trial.suggest_categorical("layer1.0.ratio", [2, 4, 8])
         trial.suggest_int("count", 1, 8, log=True)
         trial.suggest_float("rate", 0.0, 1.0)
-        sites = () if position == "none" else (("layer1.0", SE(position, (8 // ratio,))),)
+        sites = () if position == "none" else (("layer1.0", se_block(position, (8 // ratio,))),)
         _describe(trial, Architecture(backbone, sites), flops=1000 + 10 * generator.randrange(8))
         if number < 2:
             trial.set_user_attr("baseline", ["no SE", "standard"][number])

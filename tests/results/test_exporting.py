@@ -7,16 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from se_block import se_block
 
 import results
 from results import Study, TrialRecord
 from results.tables import Objective
-from search_space import SE, Architecture, Backbone, InputError, build
+from search_space import Architecture, Backbone, InputError, build
 
 
 @pytest.fixture
 def architecture(backbone: Backbone) -> Architecture:
-    return Architecture(backbone, (("layer1.0", SE("pre", (2,))), ("layer3.0", SE("standard", (4, 2), bias=True))))
+    return Architecture(
+        backbone, (("layer1.0", se_block("pre", (2,))), ("layer3.0", se_block("standard", (4, 2), bias=True)))
+    )
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 """Random architectures for the property tests, and the backbones that they are drawn on."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
+from se_block import se_block
 
 from search_space.architecture import (
     EXCITATIONS,
@@ -38,19 +40,39 @@ def examples(number: int) -> settings:
     return settings(settings.get_profile("search_space"), max_examples=number)
 
 
-def blocks(positions: Collection[Position] = POSITIONS) -> st.SearchStrategy[SE]:
-    """Any SE block at one of the positions."""
-    return st.builds(
-        SE,
-        position=st.sampled_from(sorted(positions)),
-        hidden=st.lists(st.integers(1, 9), min_size=1, max_size=3).map(tuple),
+def blocks(positions: Collection[Position] = POSITIONS, *, any_kind: bool = True) -> st.SearchStrategy[SE]:
+    """Any block at one of the positions; SE proper alone unless it may be of any kind."""
+    hidden = st.lists(st.integers(1, 9), min_size=1, max_size=3).map(tuple)
+    position = st.sampled_from(sorted(positions))
+    proper = st.builds(
+        se_block,
+        position=position,
+        hidden=hidden,
         squeeze=st.sampled_from(SQUEEZES),
         excitation=st.sampled_from(EXCITATIONS),
         bias=st.booleans(),
     )
+    if not any_kind:
+        return proper
+    settings_of = {
+        "no_squeeze": {"hidden": hidden, "excitation": st.sampled_from(EXCITATIONS), "bias": st.booleans()},
+        "effective_se": {"bias": st.booleans()},
+        "eca": {"kernel": st.integers(0, 4).map(lambda n: 2 * n + 1)},
+        "cbam": {"hidden": hidden, "bias": st.booleans()},
+        "simam": {},
+        "gather_excite": {},
+    }
+    others = [
+        st.builds(SE, position, st.just(kind), st.fixed_dictionaries(taken).map(lambda s: tuple(s.items())))
+        for kind, taken in settings_of.items()
+    ]
+    return st.builds(replace, st.one_of(proper, *others), from_identity=st.booleans())
 
 
-def architectures(traced: TracedBackbone) -> st.SearchStrategy[Architecture]:
+def architectures(traced: TracedBackbone, *, any_kind: bool = True) -> st.SearchStrategy[Architecture]:
     """Any architecture on a traced backbone: at each site nothing, or any block at any position it has."""
-    entries = [st.none() | blocks(site.shapes).map(lambda se, name=site.name: (name, se)) for site in traced.sites]
+    entries = [
+        st.none() | blocks(site.shapes, any_kind=any_kind).map(lambda se, name=site.name: (name, se))
+        for site in traced.sites
+    ]
     return st.tuples(*entries).map(lambda chosen: Architecture(traced.backbone, tuple(e for e in chosen if e)))

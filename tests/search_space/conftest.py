@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, settings
 from torch import nn
 
 from search_space.architecture import Backbone
-from search_space.backbones import BACKBONES, Entry, resolve
+from search_space.backbones import BACKBONES, resolve
+from search_space.backbones.entry import Entry
 
 settings.register_profile(
     "search_space",

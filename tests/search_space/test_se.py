@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search_space.architecture import EXCITATIONS, SQUEEZES
-from search_space.se import SqueezeExcite
+from search_space.variants.se import SqueezeExcite
 
 SQUEEZE = {"avg": lambda x: x.mean(axis=(2, 3)), "max": lambda x: x.max(axis=(2, 3))}
 EXCITE = {"sigmoid": lambda z: 1 / (1 + np.exp(-z)), "relu": lambda z: np.maximum(z, 0), "tanh": np.tanh}
@@ -25,7 +25,7 @@ EXCITE = {"sigmoid": lambda z: 1 / (1 + np.exp(-z)), "relu": lambda z: np.maximu
 @examples(80)
 def test_a_block_is_its_definition(shape, hidden, squeeze, excitation, bias, seed):
     generator = torch.Generator().manual_seed(seed)
-    block = SqueezeExcite(shape[1], hidden, squeeze=squeeze, excitation=excitation, bias=bias).double()
+    block = SqueezeExcite(shape[1], hidden=tuple(hidden), squeeze=squeeze, excitation=excitation, bias=bias).double()
     for parameter in block.parameters():
         parameter.data.normal_(generator=generator)
     x = torch.randn(*shape, generator=generator, dtype=torch.float64)
@@ -49,24 +49,27 @@ def test_a_block_is_its_definition(shape, hidden, squeeze, excitation, bias, see
 @pytest.mark.parametrize("squeeze", SQUEEZES)
 def test_a_block_keeps_channels_last(squeeze):
     x = torch.randn(2, 8, 5, 5).to(memory_format=torch.channels_last)
-    out = SqueezeExcite(8, (2,), squeeze=squeeze)(x)
+    out = SqueezeExcite(8, hidden=(2,), squeeze=squeeze, excitation="sigmoid", bias=False)(x)
     assert out.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_blocks_have_no_biases_unless_asked():
-    assert all(layer.bias is None for layer in SqueezeExcite(8, (2, 4)).fc)
-    assert all(layer.bias is not None for layer in SqueezeExcite(8, (2, 4), bias=True).fc)
+@pytest.mark.parametrize("bias", [False, True])
+def test_layers_have_biases_all_or_none(bias):
+    block = SqueezeExcite(8, hidden=(2, 4), squeeze="avg", excitation="sigmoid", bias=bias)
+    assert [layer.bias is not None for layer in block.fc] == [bias] * 3
 
 
 def test_repr_shows_the_operators():
-    assert "squeeze=max, excitation=tanh" in repr(SqueezeExcite(4, (2,), squeeze="max", excitation="tanh"))
+    assert "squeeze=max, excitation=tanh" in repr(
+        SqueezeExcite(4, hidden=(2,), squeeze="max", excitation="tanh", bias=False)
+    )
 
 
 @pytest.mark.parametrize("hidden", [(1,), (2, 1), (1, 2), (1, 1), (2, 1, 2)])
 def test_few_blocks_start_without_a_gradient_on_maps_that_are_not_negative(hidden):
     def starts_dead(seed):
         torch.manual_seed(seed)
-        block = SqueezeExcite(16, hidden)
+        block = SqueezeExcite(16, hidden=hidden, squeeze="avg", excitation="sigmoid", bias=False)
         block(torch.rand(4, 16, 5, 5)).square().sum().backward()
         return not all(layer.weight.grad.any() for layer in block.fc)
 

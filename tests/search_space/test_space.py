@@ -9,8 +9,9 @@ from architecture_strategies import examples
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from se_block import se_block
 
-from search_space.architecture import SE, Architecture, Backbone
+from search_space.architecture import Architecture, Backbone
 from search_space.backbones import resolve
 from search_space.costs import cost
 from search_space.errors import InputError
@@ -19,6 +20,7 @@ from search_space.space import SearchSpace
 from search_space.spec import DIMENSIONS, SpaceSpec
 from search_space.tracing import trace
 from search_space.uniform_architectures import uniform
+from search_space.variants import Options
 
 BACKBONE = Backbone("some_net", 10, (3, 32, 32))
 SETTINGS_LIMIT = 3000
@@ -91,7 +93,7 @@ class BruteForce:
             value = {d: setting[self.name(d, site)] for d in DIMENSIONS}
             if value["insertion"]:
                 hidden = STEPS[value["variant"]](site.shapes[value["position"]][0], value["ratio"])
-                block = SE(value["position"], hidden, value["squeeze"], value["excitation"], self.spec.bias)
+                block = se_block(value["position"], hidden, value["squeeze"], value["excitation"], self.spec.bias)
                 chosen.append((site.name, block))
         return Architecture(self.traced.backbone, tuple(chosen))
 
@@ -217,7 +219,7 @@ def mutated(architecture: Architecture, rng: random.Random, traced: Traced) -> A
     blocks = dict(architecture.sites)
     site = rng.choice(traced.sites)
     position = rng.choice(sorted(site.shapes))
-    made = SE(
+    made = se_block(
         position,
         STEPS[rng.choice(sorted(STEPS))](site.shapes[position][0], rng.choice([1, 2, 3, 4, 8, 16])),
         rng.choice(["avg", "max"]),
@@ -369,7 +371,7 @@ def test_architectures_of_other_backbones_and_sites_are_outside():
     other = Backbone("some_net", 11, (3, 32, 32))
     assert Architecture(BACKBONE) in space
     assert Architecture(other) not in space
-    assert Architecture(BACKBONE, (("layer9.0", SE("standard", (2,))),)) not in space
+    assert Architecture(BACKBONE, (("layer9.0", se_block("standard", (2,))),)) not in space
 
 
 # the specification
@@ -420,10 +422,10 @@ def test_an_unknown_variant_is_suggested_the_nearest():
 def test_an_architecture_outside_a_large_space_is_told_at_once():
     traced = trace(resolve("resnet110", num_classes=10, input_size=(3, 32, 32)))
     space = SearchSpace(traced, SpaceSpec(variant="standard", position="standard", insertion=True, ratio=[8, 16, 32]))
-    inside = uniform(traced, ratio=16)
+    inside = uniform(traced, options=Options(ratio=16))
     (*others, (last, _)) = inside.sites
     assert inside in space
-    assert Architecture(inside.backbone, (*others, (last, SE("standard", (7,))))) not in space
+    assert Architecture(inside.backbone, (*others, (last, se_block("standard", (7,))))) not in space
 
 
 @pytest.mark.parametrize("parameters", [{"ratio": 4.0}, {"ratio": True}, {"ratio": 3}, {"ratio": 4, "ratoi": 4}])

@@ -6,20 +6,10 @@ to the same widths are the same network.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from search_space.errors import InputError, unknown
 
 Widths = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A named rule from channels C and reduction ratio r to hidden widths."""
-
-    name: str
-    widths: Callable[[int, int], Widths]
-    summary: str
 
 
 def bottleneck(channels: int, ratio: int) -> int:
@@ -35,19 +25,14 @@ def half_step(channels: int, ratio: int) -> int:
     return max(1, channels // max(1, ratio // 2))
 
 
-_ALL = (
-    Variant("standard", lambda c, r: (bottleneck(c, r),), "C, C/r, C"),
-    Variant("slow_squeeze", lambda c, r: (half_step(c, r), bottleneck(c, r)), "C, 2C/r, C/r, C"),
-    Variant("slow_excite", lambda c, r: (bottleneck(c, r), half_step(c, r)), "C, C/r, 2C/r, C"),
-    Variant(
-        "slow_both",
-        lambda c, r: (half_step(c, r), bottleneck(c, r), half_step(c, r)),
-        "C, 2C/r, C/r, 2C/r, C",
-    ),
-    Variant("bump", lambda c, r: (bottleneck(c, r), bottleneck(c, r)), "C, C/r, C/r, C"),
-)
-
-VARIANTS: dict[str, Variant] = {variant.name: variant for variant in _ALL}
+WIDTHS: dict[str, Callable[[int, int], Widths]] = {
+    "standard": lambda c, r: (bottleneck(c, r),),
+    "slow_squeeze": lambda c, r: (half_step(c, r), bottleneck(c, r)),
+    "slow_excite": lambda c, r: (bottleneck(c, r), half_step(c, r)),
+    "slow_both": lambda c, r: (half_step(c, r), bottleneck(c, r), half_step(c, r)),
+    "bump": lambda c, r: (bottleneck(c, r), bottleneck(c, r)),
+}
+"""The rule of each variant, from channels C and reduction ratio r to hidden widths."""
 
 
 def hidden_widths(variant: str, channels: int, ratio: int) -> Widths:
@@ -56,11 +41,11 @@ def hidden_widths(variant: str, channels: int, ratio: int) -> Widths:
     Raises:
         InputError: the variant is unknown, or the ratio is not a positive integer.
     """
-    if variant not in VARIANTS:
-        raise unknown("SE variant", variant, VARIANTS)
+    if variant not in WIDTHS:
+        raise unknown("SE variant with widths", variant, WIDTHS)
     if ratio < 1:
         raise InputError(f"the reduction ratio must be at least 1, not {ratio}")
-    return VARIANTS[variant].widths(channels, ratio)
+    return WIDTHS[variant](channels, ratio)
 
 
 def variant_of(hidden: Widths) -> str:

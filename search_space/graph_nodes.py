@@ -1,0 +1,110 @@
+"""What a node of a traced graph is: convolution, norm, activation, addition, concatenation, a map."""
+
+import operator
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from search_space.architecture import Shape
+
+_ADDITIONS = {operator.add, operator.iadd, torch.add, "add", "add_"}
+_CONCATENATIONS = {torch.cat, torch.concat, torch.concatenate}
+_NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.LayerNorm)
+_ACTIVATIONS = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.PReLU,
+    nn.ELU,
+    nn.CELU,
+    nn.SELU,
+    nn.SiLU,
+    nn.GELU,
+    nn.Mish,
+    nn.Hardswish,
+    nn.Softplus,
+    nn.Tanh,
+)
+_ACTIVATION_FUNCTIONS = {
+    *(F.relu, F.relu_, F.relu6, F.leaky_relu, F.prelu, F.elu, F.celu, F.selu, F.silu, F.gelu, F.mish),
+    *(F.hardswish, F.softplus, F.tanh, torch.relu, torch.relu_, torch.prelu, torch.celu, torch.selu, torch.tanh),
+    *("relu", "relu_", "tanh", "tanh_"),
+}
+_CONVOLUTION_FUNCTIONS = {torch.conv2d, F.conv2d}
+
+
+def module_of(traced: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    """The module that a node calls, if it calls one."""
+    return traced.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def is_addition(node: fx.Node) -> bool:
+    """Whether it adds two nodes."""
+    return node.target in _ADDITIONS and len(node.all_input_nodes) == 2
+
+
+def is_concatenation(node: fx.Node) -> bool:
+    """Whether it puts maps together."""
+    return node.target in _CONCATENATIONS and is_map(node)
+
+
+def is_convolution(traced: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether it is a convolution of two dimensions."""
+    return isinstance(module_of(traced, node), nn.Conv2d) or node.target in _CONVOLUTION_FUNCTIONS
+
+
+def kernel_size(traced: fx.GraphModule, node: fx.Node) -> int:
+    """The longer side of a convolution's kernel."""
+    module = module_of(traced, node)
+    if isinstance(module, nn.Conv2d):
+        return max(module.kernel_size)
+    weight = node.all_input_nodes[1].meta.get("shape", (0, 0, 1, 1))
+    return int(max(weight[2:]))
+
+
+def convolution_work(traced: fx.GraphModule, node: fx.Node) -> int:
+    """The multiply-adds of a convolution on one image."""
+    module = module_of(traced, node)
+    if isinstance(module, nn.Conv2d):
+        return module.weight[0].numel() * prod(shape_of(node))
+    weight = node.all_input_nodes[1].meta.get("shape", (1, 0))
+    return int(prod(weight[1:])) * prod(shape_of(node))
+
+
+def norm_after(traced: fx.GraphModule, node: fx.Node) -> fx.Node | None:
+    """The norm that alone takes what a node gives."""
+    user = only_user(node)
+    return user if user is not None and isinstance(module_of(traced, user), _NORMS) else None
+
+
+def activation_after(traced: fx.GraphModule, node: fx.Node) -> fx.Node | None:
+    """The activation that alone takes what a node gives."""
+    user = only_user(node)
+    if user is None:
+        return None
+    return user if isinstance(module_of(traced, user), _ACTIVATIONS) or user.target in _ACTIVATION_FUNCTIONS else None
+
+
+def only_user(node: fx.Node) -> fx.Node | None:
+    """The one node that takes what a node gives, if there is but one."""
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def is_map(node: fx.Node) -> bool:
+    """Whether it gives a map of (batch, channels, height, width)."""
+    return len(node.meta.get("shape", ())) == 4
+
+
+def shape_of(node: fx.Node) -> Shape:
+    """Channels, height and width of the map that a node gives."""
+    _, channels, height, width = node.meta["shape"]
+    return channels, height, width
+
+
+def module_path(node: fx.Node) -> str:
+    """The dotted path of the module that a node belongs to, or the node's own name at top level."""
+    stack = node.meta.get("nn_module_stack") or {}
+    paths = [path for path, _ in stack.values() if path]
+    return paths[-1] if paths else node.name

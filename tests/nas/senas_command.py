@@ -1,0 +1,57 @@
+"""The command, run as a user runs it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+TINY = """
+backbone: {name: resnet8, options: {width: 4}}
+data: {name: digits, limit: 400}
+space: {position: [standard, pre, post, identity], ratio: [1, 2, 4]}
+recipe: {lr: 0.1, batch_size: 32}
+search: {trials: 12, epochs: 4, sampler: random, asha: {min_epochs: 1, eta: 2}}
+"""
+
+
+class Senas:
+    """The command, run as a user runs it, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "tiny.yaml").write_text(TINY)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        environment = {key: value for key, value in os.environ.items() if key != "SENAS_STORAGE"}
+        return subprocess.Popen(
+            [sys.executable, "-m", "nas", *words],
+            cwd=self.folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def run(self, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        process = self.start(*words)
+        out, err = process.communicate(timeout=240)
+        assert process.returncode == code, err
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    @staticmethod
+    def kill(process: subprocess.Popen[str]) -> None:
+        """Ends the command and all that it started at once, with no chance to tidy up."""
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+    def copy(self, folder: Path) -> "Senas":
+        """The same, to be gone on with elsewhere."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        return Senas(folder)
+
+    @property
+    def storage(self) -> str:
+        return f"sqlite:///{self.folder / 'senas.db'}"
