@@ -59,7 +59,8 @@ def run_graph(traced: fx.GraphModule, backbone: Backbone) -> Run:
     """
     image = torch.empty(1, *backbone.input_size, device="meta")
     try:
-        with torch.no_grad(), LiveBytes() as live, FlopCounterMode(display=False) as counter:
+        # The counter takes some operations apart, so it comes after what measures them whole.
+        with torch.no_grad(), FlopCounterMode(display=False) as counter, LiveBytes() as live:
             run = _Sizes(traced, live)
             run.run(image)
     except Exception as error:

@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_MANY = 40
+_FEW = 8
+
 
 class InputError(ValueError):
     """Something the user gave is wrong; the message names the culprit and what would be right."""
@@ -20,6 +23,9 @@ def unknown(what: str, given: object, choices: Iterable[object]) -> InputError:
     unknown position 'psot': did you mean 'post'? (one of: pre, post)
     """
     names = [str(choice) for choice in choices]
-    near = get_close_matches(str(given), names, n=1, cutoff=0.5)
+    near = get_close_matches(str(given), names, n=_FEW, cutoff=0.5)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    return InputError(f"unknown {what} {str(given)!r}: {hint}(one of: {', '.join(names)})")
+    if len(names) <= _MANY:
+        return InputError(f"unknown {what} {str(given)!r}: {hint}(one of: {', '.join(names)})")
+    shown = near or names[:_FEW]
+    return InputError(f"unknown {what} {str(given)!r}: {hint}(of {len(names)}, such as: {', '.join(shown)})")

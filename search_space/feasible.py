@@ -317,7 +317,7 @@ class _Choices:
         return then
 
     def _block(self, site: "Site", setting: dict[str, Any], then: _Place) -> _Option:
-        se = self._space._block_or_none(site, setting)
+        se = self._space.block_at(site, setting)
         if se is None:
             return _Option(None, _figures(), then)
         return _Option((site.name, se), _figures(*site_price(self._space.traced, site.name, se)), then)

@@ -59,9 +59,10 @@ def measure(make: Callable[[int], nn.Module], shape: Shape) -> Price:
     try:
         with torch.device("meta"):
             block = make(shape[0]).eval()
-        with torch.no_grad(), LiveBytes() as live, ElementwiseFlops() as elementwise:
-            with FlopCounterMode(display=False) as products:
-                result = block(x)
+        # The counter of products takes some operations apart, so it comes after those that measure them whole.
+        counting_products = FlopCounterMode(display=False)
+        with torch.no_grad(), counting_products as products, LiveBytes() as live, ElementwiseFlops() as elementwise:
+            result = block(x)
             peak = live.peak
     except Exception as error:
         raise InputError(f"it fails on a map of {size}: {first_line(error)}") from error

@@ -102,7 +102,7 @@ def _blocks_by_parameters(
     what does not matter make the same block, so nothing has to be told apart when parameters are drawn.
     """
     values = [space.choices(space.parameter(dimension, site)) for dimension in DIMENSIONS]
-    made = [space._block_or_none(site, dict(zip(DIMENSIONS, setting, strict=True))) for setting in product(*values)]
+    made = [space.block_at(site, dict(zip(DIMENSIONS, setting, strict=True))) for setting in product(*values)]
     blocks = {block: i for i, block in enumerate(dict.fromkeys(made))}
     return tuple(blocks), np.array([blocks[block] for block in made], np.min_scalar_type(len(blocks) - 1))
 
@@ -122,8 +122,7 @@ def _place_in_table(
 def _prices(space: SearchSpace, site: Site, blocks: Sequence[SE | None]) -> NDArray[np.int64]:
     """What each block adds in FLOPs and parameters, and its peak of memory, one row each."""
     prices = [(0, 0, 0) if se is None else site_price(space.traced, site.name, se) for se in blocks]
-    columns: NDArray[np.int64] = np.array(prices, np.int64).T
-    return columns
+    return np.array(list(zip(*prices, strict=True)), np.int64)
 
 
 def _memory_one_by_one(
@@ -131,8 +130,9 @@ def _memory_one_by_one(
 ) -> NDArray[np.int64]:
     """The memory of each architecture where one site's block adds to what is alive at another's."""
     distinct, place = np.unique(chosen, axis=0, return_inverse=True)
-    peaks = [cost(space.traced, _architecture(space, blocks, row)).memory for row in distinct]
-    return np.array(peaks, np.int64)[place.reshape(-1)]
+    peaks = np.array([cost(space.traced, _architecture(space, blocks, row)).memory for row in distinct], np.int64)
+    memory: NDArray[np.int64] = peaks[place.reshape(-1)]
+    return memory
 
 
 def _architecture(

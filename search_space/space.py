@@ -186,7 +186,7 @@ class SearchSpace:
         return CostRange(
             flops=(base.flops + flops[0], base.flops + flops[1]),
             params=(base.params + params[0], base.params + params[1]),
-            memory=(max(base.memory, self._range(lambda price: price.memory, max)[0]), max(base.memory, *peaks)),
+            memory=(max(base.memory, self._range(lambda price: price.memory, max)[0]), max([base.memory, *peaks])),
         )
 
     @cached_property
@@ -218,7 +218,11 @@ class SearchSpace:
     def blocks(self, site: Site, outer: Setting) -> list[Block]:
         """The distinct blocks a site can have under a setting of the dimensions that hold beyond it."""
         settings = (outer | inner for inner in self.assignments("layer", site, outer))
-        return list(dict.fromkeys(self._block_or_none(site, setting) for setting in settings))
+        return list(dict.fromkeys(self.block_at(site, setting) for setting in settings))
+
+    def block_at(self, site: Site, setting: Mapping[str, Any]) -> Block:
+        """The block that a complete setting makes at a site; None where it inserts none."""
+        return self._block(site, setting) if setting["insertion"] else None
 
     def parameter(self, dimension: Dimension, site: Site) -> str:
         """The name of the parameter that decides a dimension at a site."""
@@ -283,9 +287,6 @@ class SearchSpace:
             from_identity=self.spec.from_identity,
         )
 
-    def _block_or_none(self, site: Site, setting: Mapping[str, Any]) -> Block:
-        return self._block(site, setting) if setting["insertion"] else None
-
     def _prices(self, site: Site) -> Iterator[BlockCost]:
         for network in self.assignments("network", site, {}):
             for local in self.assignments("stage", site, network):
@@ -346,7 +347,7 @@ class SearchSpace:
         wanted = architecture.se.get(site.name)
         for inner in self.assignments("layer", site, outer):
             setting = outer | inner
-            if self._block_or_none(site, setting) == wanted:
+            if self.block_at(site, setting) == wanted:
                 return {self.parameter(dimension, site): setting[dimension] for dimension in DIMENSIONS}
         return None
 

@@ -19,6 +19,9 @@ from search_space.variants import FAMILIES, Options, family, variant_names
 if TYPE_CHECKING:
     from search_space.space import SearchSpace
 
+_SAMPLE = 10_000
+"""How many architectures tell what share of a space its constraints leave."""
+
 _VARIANTS = ", ".join(variant_names())
 
 
@@ -88,6 +91,7 @@ def space(
     """Show what a configuration searches: sites, choices, number of distinct architectures, cost range."""
     from nas.config import load_config
     from nas.plan import plan
+    from search_space.population import draw_population
 
     planned = plan(load_config(config, overrides or ()))
     if svg is not None and sample is None:
@@ -110,6 +114,11 @@ def space(
             _print_space(part)
         out = console()
         out.print(f"distinct architectures  {whole.size:,}")
+        for name, part in planned.spaces.items():
+            if part.spec.constraints:
+                of = "" if len(planned.spaces) == 1 else f" of {name}"
+                share = draw_population(part, _SAMPLE).feasible.mean()
+                out.print(f"within constraints      {share:.1%} of {_SAMPLE:,} drawn at random{of}")
         found = whole.cost_range
         for name, (low, high) in (
             ("FLOPs", found.flops),
@@ -175,7 +184,6 @@ def print_sites(architecture: Architecture) -> None:
 def write_svg(architecture: Architecture, file: Path) -> None:
     """An architecture drawn site by site, as an SVG file."""
     from search_space.svg import draw
-
     from search_space.tracing import trace
 
     write_text(file, draw(trace(architecture.backbone), architecture))
@@ -209,9 +217,8 @@ def _print_cost(architecture: Architecture, latency: Mapping[str, Any], as_json:
 
 
 def _measured(architecture: Architecture, batch: int, device: str) -> dict[str, Any]:
-    from search_space.latency import measure_latency
-
     from search_space.building import build
+    from search_space.latency import measure_latency
 
     return asdict(measure_latency(build(architecture), architecture.backbone.input_size, batch=batch, device=device))
 
@@ -255,8 +262,13 @@ def _space_as_data(part: "SearchSpace") -> dict[str, Any]:
 
 
 def _headline(backbone: Backbone) -> str:
+    from search_space.backbones import entry
+
+    usual = entry(backbone.name).options
+    options = ", ".join(f"{key}={value}" for key, value in backbone.options if value != usual.get(key))
+    name = f"{backbone.name} ({options})" if options else backbone.name
     size = "x".join(map(str, backbone.input_size))
-    return f"{backbone.name} on {size} images, {backbone.num_classes} classes"
+    return f"{name} on {size} images, {backbone.num_classes} classes"
 
 
 def _read_architecture(path: Path) -> Architecture:

@@ -37,15 +37,15 @@ def own_entry(path: str) -> Entry:
             raise InputError(f"backbone {path} takes '{name}' without a default: only {' and '.join(_GIVEN)} are given")
         if isinstance(parameter.default, Option):
             options[name] = parameter.default
-    return Entry(_calling(path, found, [name for name in _GIVEN if name in parameters]), options=options)
+    return Entry(_calling(found, [name for name in _GIVEN if name in parameters]), options=options)
 
 
-def _calling(path: str, found: Callable[..., Any], taken: list[str]) -> Callable[..., nn.Module]:
+def _calling(found: Callable[..., Any], taken: list[str]) -> Callable[..., nn.Module]:
     def make(in_channels: int, num_classes: int, **options: Option) -> nn.Module:
         given = {"in_channels": in_channels, "num_classes": num_classes}
         module = found(**{name: given[name] for name in taken}, **options)
         if not isinstance(module, nn.Module):
-            raise InputError(f"backbone {path} must make a torch module, not {type(module).__name__}")
+            raise InputError(f"it must make a torch module, not {type(module).__name__}")
         return module
 
     return make

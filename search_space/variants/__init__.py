@@ -14,7 +14,7 @@ from inspect import Parameter, signature
 from typing import Any, get_args
 
 from search_space.architecture import SE, Position, Setting
-from search_space.errors import InputError, unknown
+from search_space.errors import InputError, first_line, unknown
 from search_space.import_paths import import_object, is_import_path
 from search_space.variants.family import USUAL, Family, Option, Options, Variant
 
@@ -67,7 +67,7 @@ def family(kind: str) -> Family:
         found: Family = import_module(f"{__name__}.{kind}").FAMILY
         return found
     if kind in _entry_points():
-        return _adapted(kind, _entry_points()[kind].load())
+        return _adapted(kind, _loaded(_entry_points()[kind]))
     if is_import_path(kind):
         return _adapted(kind, import_object("SE variant", kind))
     raise unknown("kind of SE block", kind, [*FAMILIES, *_entry_points()])
@@ -101,6 +101,14 @@ def block(name: str, position: Position, channels: int, options: Options = USUAL
 @cache
 def _entry_points() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _loaded(entry: EntryPoint) -> Any:
+    try:
+        return entry.load()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(f"SE variant {entry.name}: {entry.value} cannot be loaded ({reason})") from error
 
 
 def _adapted(kind: str, found: Any) -> Family:

@@ -9,26 +9,26 @@ from math import log2
 from typing import Annotated
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
 from search_space.architecture import Setting, Shape
-from search_space.errors import InputError
 from search_space.variants.family import FLOAT_BYTES, Family, Options, Price, Variant
 from search_space.variants.gate import Gate
 
 
+def _odd(kernel: int) -> int:
+    if kernel % 2 == 0:
+        raise PydanticCustomError("even", "must be odd")
+    return kernel
+
+
 class ECA(Gate):
-    """``x * sigmoid(conv1d_k(avg(x)))``, the convolution running along the channels.
+    """``x * sigmoid(conv1d_k(avg(x)))``, the convolution running along the channels."""
 
-    Raises:
-        InputError: the kernel is even.
-    """
-
-    def __init__(self, channels: int, *, kernel: Annotated[int, Field(gt=0)]) -> None:
+    def __init__(self, channels: int, *, kernel: Annotated[int, Field(gt=0), AfterValidator(_odd)]) -> None:
         super().__init__()
-        if kernel % 2 == 0:
-            raise InputError(f"the kernel must be odd, not {kernel}")
         self.conv = nn.Conv1d(1, 1, kernel, padding=kernel // 2, bias=False)
 
     def gate(self, x: Tensor) -> Tensor:

@@ -1,11 +1,10 @@
 """Random architectures for the property tests, and the backbones that they are drawn on."""
 
 from collections.abc import Collection
-from dataclasses import replace
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from se_block import se_block
 
 from search_space.architecture import (
     EXCITATIONS,
@@ -18,6 +17,7 @@ from search_space.architecture import (
 )
 from search_space.backbones import resolve
 from search_space.tracing import TracedBackbone
+from search_space.variants import FAMILIES
 
 SMALL: dict[str, Backbone] = {
     "resnet8": resolve("resnet8", num_classes=10, input_size=(1, 8, 8), options={"width": 4}),
@@ -40,39 +40,38 @@ def examples(number: int) -> settings:
     return settings(settings.get_profile("search_space"), max_examples=number)
 
 
-def blocks(positions: Collection[Position] = POSITIONS, *, any_kind: bool = True) -> st.SearchStrategy[SE]:
-    """Any block at one of the positions; SE proper alone unless it may be of any kind."""
+def blocks(
+    positions: Collection[Position] = POSITIONS,
+    *,
+    kinds: Collection[str] = tuple(FAMILIES),
+    from_identity: bool | None = None,
+) -> st.SearchStrategy[SE]:
+    """Any block of some kinds at one of the positions; ``from_identity`` is left open unless it is given."""
     hidden = st.lists(st.integers(1, 9), min_size=1, max_size=3).map(tuple)
-    position = st.sampled_from(sorted(positions))
-    proper = st.builds(
-        se_block,
-        position=position,
-        hidden=hidden,
-        squeeze=st.sampled_from(SQUEEZES),
-        excitation=st.sampled_from(EXCITATIONS),
-        bias=st.booleans(),
-    )
-    if not any_kind:
-        return proper
-    settings_of = {
-        "no_squeeze": {"hidden": hidden, "excitation": st.sampled_from(EXCITATIONS), "bias": st.booleans()},
-        "effective_se": {"bias": st.booleans()},
+    excitation, bias = st.sampled_from(EXCITATIONS), st.booleans()
+    taken: dict[str, dict[str, st.SearchStrategy]] = {
+        "se": {"hidden": hidden, "squeeze": st.sampled_from(SQUEEZES), "excitation": excitation, "bias": bias},
+        "no_squeeze": {"hidden": hidden, "excitation": excitation, "bias": bias},
+        "effective_se": {"bias": bias},
         "eca": {"kernel": st.integers(0, 4).map(lambda n: 2 * n + 1)},
-        "cbam": {"hidden": hidden, "bias": st.booleans()},
+        "cbam": {"hidden": hidden, "bias": bias},
         "simam": {},
         "gather_excite": {},
     }
-    others = [
-        st.builds(SE, position, st.just(kind), st.fixed_dictionaries(taken).map(lambda s: tuple(s.items())))
-        for kind, taken in settings_of.items()
-    ]
-    return st.builds(replace, st.one_of(proper, *others), from_identity=st.booleans())
+    return st.sampled_from(sorted(kinds)).flatmap(
+        lambda kind: st.builds(
+            SE,
+            st.sampled_from(sorted(positions)),
+            st.just(kind),
+            st.fixed_dictionaries(taken[kind]).map(lambda settings: tuple(settings.items())),
+            st.booleans() if from_identity is None else st.just(from_identity),
+        )
+    )
 
 
-def architectures(traced: TracedBackbone, *, any_kind: bool = True) -> st.SearchStrategy[Architecture]:
+def architectures(traced: TracedBackbone, **of_blocks: Any) -> st.SearchStrategy[Architecture]:
     """Any architecture on a traced backbone: at each site nothing, or any block at any position it has."""
     entries = [
-        st.none() | blocks(site.shapes, any_kind=any_kind).map(lambda se, name=site.name: (name, se))
-        for site in traced.sites
+        st.none() | blocks(site.shapes, **of_blocks).map(lambda se, name=site.name: (name, se)) for site in traced.sites
     ]
     return st.tuples(*entries).map(lambda chosen: Architecture(traced.backbone, tuple(e for e in chosen if e)))

@@ -17,7 +17,7 @@ from se_block import se_block
 
 from search_space.architecture import EXCITATIONS, POSITIONS, SE, SQUEEZES, Architecture, Backbone
 from search_space.building import build, build_without_weights, check
-from search_space.costs import cost
+from search_space.costs import block_price, cost
 from search_space.errors import InputError
 from search_space.tracing import trace
 from search_space.widths import hidden_widths
@@ -291,6 +291,8 @@ def test_what_is_not_a_block_is_refused_in_one_line(block, parts):
 )
 def test_settings_that_a_kind_does_not_take_are_refused_in_one_line(block, parts):
     architecture = Architecture.from_dict({"backbone": PLAIN, "sites": {"layer1.0": block}})
+    block_price.cache_clear()
+    trace(RESNET8).prices.clear()  # a bias of 0 is as good as none there
     for refuse in (build, build_without_weights, partial(check, trace(RESNET8)), partial(cost, trace(RESNET8))):
         with pytest.raises(InputError) as caught:
             refuse(architecture)

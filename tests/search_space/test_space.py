@@ -1,5 +1,6 @@
 """The search space against brute force: every setting of every parameter, enumerated and made unique."""
 
+import math
 import random
 from dataclasses import dataclass, field
 from itertools import pairwise, product
@@ -13,10 +14,11 @@ from se_block import se_block
 
 from search_space.architecture import Architecture, Backbone
 from search_space.backbones import resolve
-from search_space.costs import cost
+from search_space.costs import block_price, cost
 from search_space.errors import InputError
 from search_space.site import Site
 from search_space.space import SearchSpace
+from search_space.spans import Span
 from search_space.spec import DIMENSIONS, SpaceSpec
 from search_space.tracing import trace
 from search_space.uniform_architectures import uniform
@@ -33,10 +35,22 @@ class Traced:
     sites: tuple[Site, ...]
     flops: int = 1000
     params: int = 100
+    memory: int = 700
     backbone: Backbone = field(default=BACKBONE)
+    spans_overlap: bool = False
+    prices: dict = field(default_factory=dict)
 
     def site(self, name: str) -> Site:
         return {site.name: site for site in self.sites}[name]
+
+    def span(self, name: str, position: str) -> Span:
+        """Each site comes when as much is alive as its map is wide and high."""
+        channels, height, width = self.site(name).shapes[position]
+        before = 4 * channels * height * width + 8 * self.sites.index(self.site(name))
+        return Span(start=0, before=before, end=0, meanwhile=0, output=before)
+
+    def memory_with(self, blocks):
+        raise AssertionError("no spans of these sites overlap")
 
 
 # written anew, so that a mistake in search_space is not repeated here
@@ -78,7 +92,7 @@ class BruteForce:
         for site in self.traced.sites:
             for dimension in DIMENSIONS:
                 values = list(getattr(self.spec, dimension).choices)
-                if dimension == "position":
+                if dimension == "position" and any(self.spec.insertion.choices):
                     values = [p for p in values if all(p in s.shapes for s in self.scope(dimension, site))]
                 choices[self.name(dimension, site)] = values
         return choices
@@ -108,15 +122,17 @@ class BruteForce:
         return {name for name in asked if len(self.parameters()[name]) > 1}
 
 
-def price(architecture: Architecture, traced: Traced) -> tuple[int, int]:
-    flops, params = traced.flops, traced.params
+def price(architecture: Architecture, traced: Traced) -> tuple[int, int, int]:
+    flops, params, memory = traced.flops, traced.params, traced.memory
     for name, se in architecture.sites:
         channels, height, width = traced.site(name).shapes[se.position]
         widths = [channels, *se.hidden, channels]
         weights = sum(a * b for a, b in pairwise(widths))
         flops += weights + 2 * channels * height * width
-        params += weights + (sum(widths[1:]) if se.bias else 0)
-    return flops, params
+        params += weights + (sum(widths[1:]) if dict(se.settings)["bias"] else 0)
+        inside = block_price(se, (channels, height, width)).memory
+        memory = max(memory, traced.span(name, se.position).before + inside)
+    return flops, params, memory
 
 
 @st.composite
@@ -128,7 +144,7 @@ def traced_backbones(draw) -> Traced:
             positions = draw(
                 st.sampled_from([("standard", "pre", "post", "identity"), ("standard", "pre"), ("standard",)])
             )
-            channels = {p: draw(st.sampled_from([4, 6, 8])) if p == "pre" else 8 for p in positions}
+            channels = {p: draw(st.sampled_from([4, 6, 16])) if p == "pre" else 16 for p in positions}
             side = draw(st.integers(1, 4))
             shapes = {p: (channels[p], side, side + 1) for p in positions}
             sites.append(Site(f"block{stage}.{i}", stage, f"block{stage}", shapes))
@@ -157,6 +173,12 @@ SPECS = st.fixed_dictionaries(
 ).map(SpaceSpec.model_validate)
 
 
+def too_wide(traced: Traced, spec: SpaceSpec) -> bool:
+    """Whether a ratio is wider than what there is to scale anywhere."""
+    channels = [s.shapes[p][0] for s in traced.sites for p in s.shapes if p in spec.position.choices]
+    return max(spec.ratio.choices) > max(channels, default=math.inf)
+
+
 @st.composite
 def small_spaces(draw) -> tuple[SearchSpace, BruteForce]:
     traced, spec = draw(traced_backbones()), draw(SPECS)
@@ -164,7 +186,7 @@ def small_spaces(draw) -> tuple[SearchSpace, BruteForce]:
     number = 1
     for values in brute.parameters().values():
         number *= len(values)
-    assume(0 < number <= SETTINGS_LIMIT)
+    assume(0 < number <= SETTINGS_LIMIT and not too_wide(traced, spec))
     return SearchSpace(traced, spec), brute
 
 
@@ -180,9 +202,10 @@ def test_size_is_the_number_of_distinct_architectures(spaces):
 def test_cost_range_is_the_least_and_the_most(spaces):
     space, brute = spaces
     prices = {price(brute.architecture(s), space.traced) for s in brute.settings()}
-    flops, params = zip(*prices, strict=True)
+    flops, params, memory = zip(*prices, strict=True)
     assert space.cost_range.flops == (min(flops), max(flops))
     assert space.cost_range.params == (min(params), max(params))
+    assert space.cost_range.memory == (min(memory), max(memory))
 
 
 @given(small_spaces())
@@ -198,7 +221,7 @@ def test_every_setting_decodes_and_what_it_makes_encodes(spaces):
         assert space.decode(encoded) == architecture
         assert set(encoded) <= set(space.parameters)
         priced = cost(space.traced, architecture)
-        assert (priced.flops, priced.params) == price(architecture, space.traced)
+        assert (priced.flops, priced.params, priced.memory) == price(architecture, space.traced)
 
 
 @given(small_spaces(), st.randoms(use_true_random=False))
@@ -284,12 +307,13 @@ def test_sampling_reaches_everything():
 
 @given(traced_backbones(), SPECS)
 @examples(60)
-def test_a_space_is_refused_exactly_where_a_scope_has_no_common_position(traced, spec):
+def test_a_space_is_refused_exactly_where_a_scope_has_no_common_position_or_no_channels_for_a_ratio(traced, spec):
     empty = any(not values for values in BruteForce(traced, spec).parameters().values())
-    if not empty:
+    if not empty and not too_wide(traced, spec):
         SearchSpace(traced, spec)
         return
-    with pytest.raises(InputError, match=r"the space is empty: position .* is not to be had at site block") as caught:
+    reason = r"the space is empty: position .* is not to be had at site block" if empty else r"ratio \d+ is wider than"
+    with pytest.raises(InputError, match=reason) as caught:
         SearchSpace(traced, spec)
     assert len(str(caught.value).splitlines()) == 1
 
