@@ -78,7 +78,7 @@ class Backbone:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SE:
     """One Squeeze-and-Excitation block, of any kind, at one position of a site.
 
@@ -96,11 +96,18 @@ class SE:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "settings", tuple(sorted(self.settings)))
+        # 1, 1.0 and True are equal in Python, but they are not the same setting.
+        typed = tuple((name, type(value), value) for name, value in self.settings)
+        key = (self.position, self.kind, typed, self.from_identity)
+        object.__setattr__(self, "_key", key)
         # Blocks are looked up by the million when a space is priced.
-        object.__setattr__(self, "_hash", hash((self.position, self.kind, self.settings, self.from_identity)))
+        object.__setattr__(self, "_hash", hash(key))
 
     def __hash__(self) -> int:
         return self._hash  # type: ignore[attr-defined, no-any-return]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SE) and self._key == other._key  # type: ignore[attr-defined]
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The hash of a text differs from process to process.

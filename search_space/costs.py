@@ -6,7 +6,6 @@ its layers, one addition per element it squeezes and one multiplication per elem
 maps, as 32-bit floats, which are alive at the worst moment of a forward pass of one image, its own not counted.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import NamedTuple, Protocol
@@ -14,7 +13,7 @@ from typing import NamedTuple, Protocol
 from search_space.architecture import SE, Architecture, Backbone, Position, Shape
 from search_space.errors import InputError
 from search_space.site import Site
-from search_space.spans import Span
+from search_space.spans import Span, overlap
 from search_space.variants.family import FLOAT_BYTES, Price
 
 
@@ -38,14 +37,16 @@ class Priced(Protocol):
     @property
     def memory(self) -> int: ...  # noqa: D102
     @property
-    def spans_overlap(self) -> bool: ...  # noqa: D102
+    def spans_overlap(self) -> bool:
+        """Whether blocks at different sites can be alive together."""
     @property
     def prices(self) -> dict[tuple[str, SE], BlockCost]:
         """What is known already of the cost of blocks at sites."""
 
     def site(self, name: str) -> Site: ...  # noqa: D102
     def span(self, name: str, position: Position) -> Span: ...  # noqa: D102
-    def memory_with(self, blocks: Iterable[tuple[Span, int]]) -> int: ...  # noqa: D102
+    def memory_of(self, architecture: Architecture) -> int:
+        """The memory of an architecture, found by a run of it without weights."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ def cost(traced: Priced, architecture: Architecture) -> Cost:
         se_flops += flops
         se_params += params
         memory = max(memory, peak)
-    if traced.spans_overlap:
-        memory = traced.memory_with(_spans(traced, architecture))
+    if traced.spans_overlap and overlap({name: [traced.span(name, se.position)] for name, se in architecture.sites}):
+        memory = traced.memory_of(architecture)
     return Cost(traced.flops + se_flops, traced.params + se_params, memory, se_flops, se_params)
 
 
@@ -125,9 +126,3 @@ def block_price(se: SE, shape: Shape) -> Price:
     channels, height, width = shape
     elements = channels * height * width
     return Price(price.flops + elements, price.params + 1, max(price.memory, 2 * FLOAT_BYTES * elements))
-
-
-def _spans(traced: Priced, architecture: Architecture) -> Iterable[tuple[Span, int]]:
-    for name, se in architecture.sites:
-        price = block_price(se, traced.site(name).shape(se.position))
-        yield traced.span(name, se.position), price.memory

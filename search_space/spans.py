@@ -5,7 +5,7 @@ are alive, beside all that the network keeps for later. Afterwards its output ta
 nothing, unless the input is still needed elsewhere: then both are alive until one of them is done with.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
@@ -42,20 +42,3 @@ def overlap(spans: Mapping[str, Iterable[Span]]) -> bool:
         for site, a in lasting
         for other, b in every
     )
-
-
-def peak_with(blocks: Iterable[tuple[Span, int]], peaks: Sequence[int]) -> int:
-    """The most that is alive in a pass with blocks, each a span and what it needs inside, also where they overlap.
-
-    ``peaks`` has what is alive during each node of the pass without blocks.
-    """
-    found = sorted(blocks, key=lambda entry: entry[0].start)
-    raised = list(peaks)
-    for span, _ in found:
-        for node in range(span.start + 1, span.end + 1):
-            raised[node] += span.output
-    most = max(raised)
-    for span, inside in found:
-        others = sum(other.output for other, _ in found if other is not span and other.start < span.start < other.end)
-        most = max(most, span.before + others + inside)
-    return most

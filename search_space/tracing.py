@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 
 from torch import fx
 
-from search_space.architecture import SE, Backbone, Position, Shape
+from search_space.architecture import SE, Architecture, Backbone, Position, Shape
 from search_space.backbone_tracer import Run, run_graph, trace_graph
 from search_space.backbones import instantiate_without_weights
 from search_space.costs import BlockCost
@@ -15,7 +15,7 @@ from search_space.errors import InputError, unknown
 from search_space.finding_sites import Edges, find_sites
 from search_space.graph_nodes import module_path, shape_of
 from search_space.site import Site
-from search_space.spans import Span, overlap, peak_with
+from search_space.spans import Span, overlap
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,6 @@ class TracedBackbone:
         flops: the backbone's own multiply-adds, without any SE.
         params: its own parameters.
         memory: the most bytes of maps that are alive in a forward pass of one image.
-        peaks: the bytes alive during each node of the graph.
         edges: where the positions of a site lie in the graph.
         spans: what a block there does to the maps that are alive.
     """
@@ -37,7 +36,6 @@ class TracedBackbone:
     params: int
     memory: int
     graph: fx.Graph
-    peaks: tuple[int, ...]
     edges: dict[tuple[str, Position], Edges]
     spans: dict[tuple[str, Position], Span]
 
@@ -55,9 +53,9 @@ class TracedBackbone:
         """What a block at a position of a site does to the maps that are alive."""
         return self.spans[name, position]
 
-    def memory_with(self, blocks: Iterable[tuple[Span, int]]) -> int:
-        """The most that is alive in a pass with blocks, each a span and what it needs inside."""
-        return peak_with(blocks, self.peaks)
+    def memory_of(self, architecture: Architecture) -> int:
+        """The memory of an architecture, found by a run of it without weights."""
+        return _memory_by_running(architecture)
 
     @cached_property
     def spans_overlap(self) -> bool:
@@ -98,10 +96,17 @@ def trace(backbone: Backbone) -> TracedBackbone:
         params=sum(p.numel() for p in traced.parameters()),
         memory=max(run.peaks),
         graph=traced.graph,
-        peaks=run.peaks,
         edges={(name, position): edges for name, position, edges in places},
         spans={(name, position): _span(edges, order, run) for name, position, edges in places},
     )
+
+
+@lru_cache(maxsize=1 << 12)
+def _memory_by_running(architecture: Architecture) -> int:
+    from search_space.building import build_without_weights  # which needs this module
+
+    network = build_without_weights(architecture).eval()
+    return max(run_graph(network, architecture.backbone).peaks)
 
 
 def _span(edges: Edges, order: dict[fx.Node, int], run: Run) -> Span:

@@ -49,7 +49,7 @@ class Traced:
         before = 4 * channels * height * width + 8 * self.sites.index(self.site(name))
         return Span(start=0, before=before, end=0, meanwhile=0, output=before)
 
-    def memory_with(self, blocks):
+    def memory_of(self, architecture):
         raise AssertionError("no spans of these sites overlap")
 
 

@@ -431,7 +431,7 @@ def test_uniform_architectures_that_cannot_be_are_refused(arguments, parts):
     ("arguments", "parts"),
     [
         ({"name": "resnet19"}, ["backbone 'resnet19'", "did you mean 'resnet1"]),
-        ({"name": "vgg"}, ["backbone 'vgg'", "one of: cnn3, resnet8"]),
+        ({"name": "vgg"}, ["backbone 'vgg'", "did you mean 'vgg", "such as: ", "vgg16"]),
         ({"options": {"widht": 4}}, ["option of backbone resnet8 'widht'", "did you mean 'width'"]),
         ({"name": "resnet18", "options": {"width": 4}}, ["option of backbone resnet18 'width'", "one of: stem"]),
         ({"name": "vgg11", "options": {"width": 4}}, ["vgg11", "no options", "'width'"]),
