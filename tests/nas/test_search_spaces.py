@@ -132,5 +132,5 @@ def test_the_space_is_told_backbone_by_backbone(searched):
     assert said["architectures"] == searched.planned.space.size
     assert said["sample"]["backbone"]["name"] in {"resnet8", "mine:Net"}
     drawn = searched.run("space", "wide.yaml", "--sample", "3").stdout
-    assert "resnet8 on 1x8x8 images" in drawn
+    assert "resnet8 (width=4) on 1x8x8 images" in drawn
     assert "mine:Net on 1x8x8 images" in drawn
