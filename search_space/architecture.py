@@ -7,7 +7,7 @@ same width, the order in which sites are listed) is not part of an architecture.
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -31,7 +31,7 @@ SQUEEZES: tuple[Squeeze, ...] = get_args(Squeeze)
 EXCITATIONS: tuple[Excitation, ...] = get_args(Excitation)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Backbone:
     """A network without SE of its own: its name, options, and the input and output it is made for.
 
@@ -43,6 +43,16 @@ class Backbone:
     num_classes: int
     input_size: tuple[int, int, int]
     options: tuple[tuple[str, Option], ...] = ()
+
+    @cached_property
+    def _key(self) -> tuple[object, ...]:
+        return self.name, self.num_classes, self.input_size, _typed(self.options)
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Backbone) and self._key == other._key
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as in architecture.yaml."""
@@ -96,9 +106,7 @@ class SE:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "settings", tuple(sorted(self.settings)))
-        # 1, 1.0 and True are equal in Python, but they are not the same setting.
-        typed = tuple((name, type(value), value) for name, value in self.settings)
-        key = (self.position, self.kind, typed, self.from_identity)
+        key = (self.position, self.kind, _typed(self.settings), self.from_identity)
         object.__setattr__(self, "_key", key)
         # Blocks are looked up by the million when a space is priced.
         object.__setattr__(self, "_hash", hash(key))
@@ -217,6 +225,11 @@ class Architecture:
         except yaml.YAMLError as error:
             raise InputError(f"not valid YAML: {' '.join(str(error).split())}") from error
         return cls.from_dict(data)
+
+
+def _typed(values: Iterable[tuple[str, Setting]]) -> tuple[tuple[object, ...], ...]:
+    """Names and values with their types: 1, 1.0 and True are equal in Python, but they are not the same setting."""
+    return tuple((name, type(value), value) for name, value in values)
 
 
 def _natural_order(name: str) -> list[tuple[int, int, str]]:

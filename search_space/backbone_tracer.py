@@ -1,6 +1,7 @@
 """From a backbone's module to its graph, the same in training and in evaluation, and a run of it for its sizes."""
 
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,21 +63,54 @@ def run_graph(traced: fx.GraphModule, backbone: Backbone) -> Run:
         # The counter takes some operations apart, so it comes after what measures them whole.
         with torch.no_grad(), FlopCounterMode(display=False) as counter, LiveBytes() as live:
             run = _Sizes(traced, live)
-            run.run(image)
+            logits = run.run(image)
+            given = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+            del logits
     except Exception as error:
         _check_attention_modules(traced, backbone.name)
         raise InputError(
             f"backbone {backbone.name} does not accept images of {_size(backbone.input_size)}: {first_line(error)}"
         ) from error
     _check_in_place_operations(traced, backbone.name)
+    if given[:2] != (1, backbone.num_classes):
+        raise InputError(f"backbone {backbone.name} gives {given} for an image, not {backbone.num_classes} logits")
     for operation in counter.get_flop_counts().get("Global", {}):
         if any(part in str(operation) for part in _ATTENTION):
             raise _is_a_transformer(backbone.name)
     return Run(int(counter.get_total_flops()) // 2, tuple(run.peaks), (*run.after[1:], live.now))
 
 
+_AUGMENTED = "augmented"
+"""The mark of ``x += y`` on a node, which the graph has as ``x + y``."""
+
+
+class _Map(fx.Proxy):
+    """A value that remembers where it was changed in place: torch.fx makes a new value of it without a word."""
+
+    def __iadd__(self, other: Any) -> fx.Proxy:
+        return _augmented(self, operator.add, other)
+
+    def __isub__(self, other: Any) -> fx.Proxy:
+        return _augmented(self, operator.sub, other)
+
+    def __imul__(self, other: Any) -> fx.Proxy:
+        return _augmented(self, operator.mul, other)
+
+    def __itruediv__(self, other: Any) -> fx.Proxy:
+        return _augmented(self, operator.truediv, other)
+
+
+def _augmented(changed: fx.Proxy, operation: Callable[..., Any], other: Any) -> fx.Proxy:
+    made = changed.tracer.create_proxy("call_function", operation, (changed, other), {})
+    made.node.meta[_AUGMENTED] = True
+    return made
+
+
 class _BackboneTracer(fx.Tracer):
     """Keeps small modules whole that do one thing in training and another in evaluation, such as DropPath."""
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Map(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if super().is_leaf_module(m, module_qualified_name):
@@ -112,8 +146,8 @@ def _is_self_attention(module: nn.Module) -> bool:
 
 def _is_a_transformer(name: str) -> InputError:
     return InputError(
-        f"backbone {name} is a transformer: its attention mixes positions, and there are no convolutional stages "
-        "whose channels SE could scale; choose a convolutional network"
+        f"backbone {name} is a transformer or has attention like one, which multiplies maps with each other: SE scales "
+        "the channels of convolutional stages; choose a convolutional network"
     )
 
 
@@ -136,7 +170,8 @@ class _Sizes(fx.Interpreter):
             n.meta["shape"] = tuple(result.shape)
             n.meta["bytes"] = result.nbytes
         n.meta["shares"] = [source for source in n.all_input_nodes if _share_memory(self.env.get(source), result)]
-        return result
+        # What nothing uses is let go at once by the code that is generated, but not by the interpreter.
+        return result if n.users or n.op == "output" else None
 
 
 def _share_memory(a: Any, b: Any) -> bool:
@@ -156,11 +191,31 @@ def _check_in_place_operations(traced: fx.GraphModule, name: str) -> None:
         if not _works_in_place(traced, node):
             continue
         changed = node.all_input_nodes[0]
-        if not node.users or len(changed.users) > 1:
+        if not node.users or _is_used_elsewhere(changed, node):
             raise InputError(
                 f"backbone {name} changes a map in place that is used again, at {node.format_node()}: "
                 "make a new one there (inplace=False, or + instead of add_)"
             )
+
+
+def _is_used_elsewhere(changed: fx.Node, by: fx.Node) -> bool:
+    """Whether a map, or another that is a view of it, goes anywhere but to one node."""
+    waiting, seen = [changed], {changed, by}
+    while waiting:
+        current = waiting.pop()
+        views = [user for user in current.users if current in user.meta["shares"] and not _works_on_a_part(user)]
+        if any(user is not by and user not in seen and user not in views for user in current.users):
+            return True
+        origins = [] if _works_on_a_part(current) else current.meta["shares"]
+        for other in (*views, *origins):
+            if other not in seen:
+                seen.add(other)
+                waiting.append(other)
+    return False
+
+
+def _works_on_a_part(node: fx.Node) -> bool:
+    return node.target in (operator.getitem, torch.split, torch.chunk, "split", "chunk", "narrow")
 
 
 def _works_in_place(traced: fx.GraphModule, node: fx.Node) -> bool:
@@ -168,8 +223,10 @@ def _works_in_place(traced: fx.GraphModule, node: fx.Node) -> bool:
         return bool(getattr(traced.get_submodule(str(node.target)), "inplace", False))
     if node.op == "call_method":
         return str(node.target).endswith("_") and not str(node.target).endswith("__")
-    if node.target in (operator.iadd, operator.isub, operator.imul, operator.itruediv):
-        return "shape" in node.meta
+    if node.op == "call_function" and getattr(node.target, "__name__", "").endswith("_"):
+        return True
+    if node.meta.get(_AUGMENTED):
+        return "shape" in node.all_input_nodes[0].meta
     return node.op == "call_function" and bool(node.kwargs.get("inplace", False))
 
 

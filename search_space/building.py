@@ -13,14 +13,11 @@ from search_space.architecture import SE, Architecture, Backbone
 from search_space.backbones import instantiate, instantiate_without_weights
 from search_space.backbones.pretrained import load_weights
 from search_space.errors import InputError
-from search_space.tracing import TracedBackbone, trace
+from search_space.tracing import SE_ROOT, TracedBackbone, trace
 from search_space.variants import family
 from search_space.variants.settings import check_settings
 
 Edge = tuple[fx.Node, fx.Node]
-
-SE_ROOT = "se"
-"""The submodule that holds the SE blocks; all other keys of a network are the backbone's own."""
 
 
 def build(architecture: Architecture, *, seed: int = 0, weights: str | None = None) -> fx.GraphModule:
@@ -75,10 +72,6 @@ def _insert_all(
     architecture: Architecture,
     while_drawing: Callable[[str], AbstractContextManager[object]],
 ) -> fx.GraphModule:
-    if hasattr(module, SE_ROOT):
-        raise InputError(
-            f"backbone {architecture.backbone.name} has a module named '{SE_ROOT}', which is where SE blocks go"
-        )
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     result = graph.graph_copy(traced.graph, copies)

@@ -39,6 +39,7 @@ class Priced(Protocol):
     @property
     def spans_overlap(self) -> bool:
         """Whether blocks at different sites can be alive together."""
+
     @property
     def prices(self) -> dict[tuple[str, SE], BlockCost]:
         """What is known already of the cost of blocks at sites."""

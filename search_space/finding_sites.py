@@ -22,14 +22,17 @@ from dataclasses import dataclass
 from torch import fx
 
 from search_space.architecture import Position
+from search_space.errors import InputError
 from search_space.graph_nodes import (
     activation_after,
     convolution_work,
+    has_channels_last,
     is_addition,
     is_concatenation,
     is_convolution,
     is_map,
     kernel_size,
+    module_path,
     norm_after,
     shape_of,
 )
@@ -51,8 +54,16 @@ Found = tuple[fx.Node, dict[Position, Edges]]
 
 
 def find_sites(traced: fx.GraphModule) -> list[Found]:
-    """The sites of a graph whose nodes have their shapes in ``meta["shape"]``, in the order of the network."""
-    return list(_residual_sites(traced)) or list(_chain_sites(traced))
+    """The sites of a graph whose nodes have their shapes in ``meta["shape"]``, in the order of the network.
+
+    Raises:
+        InputError: the maps at a site have their channels last.
+    """
+    found = list(_residual_sites(traced)) or list(_chain_sites(traced))
+    for node, _ in found:
+        if has_channels_last(traced, node):
+            raise InputError(f"its maps have their channels last, at {module_path(node)}: SE needs them first")
+    return found
 
 
 def _residual_sites(traced: fx.GraphModule) -> Iterator[Found]:
@@ -97,14 +108,17 @@ def _after_spatial_convolution(
 
 def _chain_sites(traced: fx.GraphModule) -> Iterator[Found]:
     """After each concatenation of maps or, where there is none, after each convolution's norm and activation."""
-    concatenations = [n for n in traced.graph.nodes if is_concatenation(n) and not _within_another(traced, n)]
-    for start in concatenations or [n for n in traced.graph.nodes if is_convolution(traced, n)]:
+    concatenations = [n for n in traced.graph.nodes if is_concatenation(n) and not _within_another(n)]
+    convolutions = [n for n in traced.graph.nodes if is_convolution(traced, n)]
+    # Convolutions of single pixels are the layers of a head, or of SE that the network has already.
+    of_maps = [n for n in convolutions if shape_of(n)[1:] != (1, 1)]
+    for start in concatenations or of_maps or convolutions:
         last = norm_after(traced, start) or start
         last = activation_after(traced, last) or last
         yield start, {"standard": Edges(last, tuple(last.users))}
 
 
-def _within_another(traced: fx.GraphModule, node: fx.Node) -> bool:
+def _within_another(node: fx.Node) -> bool:
     """Whether a concatenation goes into another one and nowhere else."""
     return bool(node.users) and all(is_concatenation(user) for user in node.users)
 

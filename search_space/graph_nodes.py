@@ -103,6 +103,20 @@ def shape_of(node: fx.Node) -> Shape:
     return channels, height, width
 
 
+def has_channels_last(traced: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a map is of (batch, height, width, channels), as far as what led to it tells."""
+    while node.all_input_nodes:
+        if node.target in ("permute", torch.permute):
+            order = node.args[1] if isinstance(node.args[1], tuple | list) else node.args[1:]
+            return tuple(order) in ((0, 2, 3, 1), (0, -2, -1, 1))
+        if is_convolution(traced, node):
+            return False
+        if isinstance(module_of(traced, node), nn.Linear) and is_map(node):
+            return True
+        node = node.all_input_nodes[0]
+    return False
+
+
 def module_path(node: fx.Node) -> str:
     """The dotted path of the module that a node belongs to, or the node's own name at top level."""
     stack = node.meta.get("nn_module_stack") or {}

@@ -26,7 +26,7 @@ def import_object(what: str, path: str) -> Any:
         sys.path.append(str(Path.cwd()))
     try:
         found: Any = import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise InputError(f"{what} {path}: module {module_name} cannot be imported ({reason})") from error
     for part in attribute.split("."):

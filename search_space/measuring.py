@@ -55,6 +55,7 @@ def measure(make: Callable[[int], nn.Module], shape: Shape) -> Price:
         InputError: it cannot be made or run on such a map, or does not keep the map's shape.
     """
     x = torch.empty(1, *shape, device="meta")
+    untouched = x._version
     size = "x".join(map(str, shape))
     try:
         with torch.device("meta"):
@@ -66,6 +67,8 @@ def measure(make: Callable[[int], nn.Module], shape: Shape) -> Price:
             peak = live.peak
     except Exception as error:
         raise InputError(f"it fails on a map of {size}: {first_line(error)}") from error
+    if x._version != untouched:
+        raise InputError("it changes its input in place, which the rest of a network may need as it was")
     given = tuple(result.shape[1:]) if isinstance(result, torch.Tensor) else type(result).__name__
     if given != shape:
         raise InputError(f"it makes {given} of a map of {size}, where the shape must stay")

@@ -114,10 +114,13 @@ class SearchSpace:
         Raises:
             InputError: a parameter is unknown, one that matters is missing, or has a value that is not offered.
         """
+        fixed = _Fixed(parameters)
         for name in parameters:
             if name not in self._choices:
                 raise unknown("parameter", name, self.parameters)
-        return self.suggest(_Fixed(parameters))
+            if len(self._choices[name]) == 1:
+                fixed.suggest_categorical(name, self._choices[name])
+        return self.suggest(fixed)
 
     def encode(self, architecture: Architecture) -> dict[str, Value] | None:
         """Parameters that make an architecture, or None where none do; constraints apart.
@@ -264,6 +267,11 @@ class SearchSpace:
             for place in choice.at:
                 if place not in known:
                     raise unknown(f"place in space.{dimension}.at", place, dict.fromkeys(known))
+            for site in self.traced.sites:
+                if site.stage_name != str(site.stage) and {site.stage_name, str(site.stage)} <= set(choice.at):
+                    raise InputError(
+                        f"space.{dimension}.at has stage {site.stage} twice, as {site.stage} and as {site.stage_name}"
+                    )
 
     def _check_ratios(self) -> None:
         """Each ratio has to fit some site of those that its list is for."""

@@ -17,6 +17,9 @@ from search_space.graph_nodes import module_path, shape_of
 from search_space.site import Site
 from search_space.spans import Span, overlap
 
+SE_ROOT = "se"
+"""The submodule that holds the SE blocks; all other keys of a network are the backbone's own."""
+
 
 @dataclass(frozen=True)
 class TracedBackbone:
@@ -82,7 +85,12 @@ def trace(backbone: Backbone) -> TracedBackbone:
     module = instantiate_without_weights(backbone)
     traced = trace_graph(module, backbone.name)
     run = run_graph(traced, backbone)
-    found = find_sites(traced)
+    if hasattr(module, SE_ROOT):
+        raise InputError(f"backbone {backbone.name} has a module named '{SE_ROOT}', which is where SE blocks go")
+    try:
+        found = find_sites(traced)
+    except InputError as error:
+        raise InputError(f"backbone {backbone.name}: {error}") from error
     if not found:
         raise InputError(f"backbone {backbone.name} has no addition, concatenation or convolution to insert at")
     names = _unique(module_path(node) for node, _ in found)
@@ -147,12 +155,17 @@ def _last_use(node: fx.Node, order: dict[fx.Node, int], without: Collection[fx.N
 
 
 def _unique(names: Iterable[str]) -> list[str]:
-    """Numbers the second and later occurrences of a name."""
+    """Numbers the second and later occurrences of a name, with numbers that make no other's name."""
+    given = list(names)
+    taken, unique = set(given), []
     seen: Counter[str] = Counter()
-    unique = []
-    for name in names:
+    for name in given:
         seen[name] += 1
-        unique.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+        numbered = name
+        while seen[name] > 1 and (numbered := f"{name}_{seen[name]}") in taken:
+            seen[name] += 1
+        taken.add(numbered)
+        unique.append(numbered)
     return unique
 
 
@@ -162,7 +175,8 @@ def _number_stages(names: list[str], shapes: list[dict[Position, Shape]]) -> Ite
     order = list(dict.fromkeys(sizes))
     members = {size: [n for n, s in zip(names, sizes, strict=True) if s == size] for size in order}
     stage_names = [_common_parent(members[size]) for size in order]
-    if "" in stage_names or len(set(stage_names)) < len(stage_names):
+    # A number that is a name would be taken for the number of another stage.
+    if "" in stage_names or len(set(stage_names)) < len(stage_names) or any(map(str.isdecimal, stage_names)):
         stage_names = [f"stage{number}" for number in range(1, len(order) + 1)]
     for name, size, shape in zip(names, sizes, shapes, strict=True):
         stage = order.index(size) + 1

@@ -163,8 +163,8 @@ def _check_option(name: str, key: str, value: object, found: Entry) -> None:
         return
     if type(value) is not type(default):
         raise InputError(f"backbone option {key} of {name} must be {_kind(default)} such as {default}, not {value!r}")
-    if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-        raise InputError(f"backbone option {key} of {name} must be at least 1, not {value}")
+    if isinstance(value, int) and not isinstance(value, bool) and value < min(1, int(default)):
+        raise InputError(f"backbone option {key} of {name} must be at least {min(1, int(default))}, not {value}")
 
 
 def _kind(value: Option) -> str:

@@ -12,6 +12,9 @@ from search_space.errors import InputError
 STEMS = ("imagenet", "cifar")
 OWN_SE = ("keep", "strip")
 
+_DEEPEST_STEM = 3
+"""Convolutions in the deepest stems: three of 3x3 in the place of one of 7x7."""
+
 _SE_CLASSES = {"SqueezeExcitation", "SqueezeExcite", "SEModule", "EffectiveSEModule", "SEBlock"}
 """The SE blocks of torchvision and timm by the names of their classes."""
 
@@ -44,15 +47,16 @@ def _adapting(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
 
 
 def use_small_stem(module: nn.Module) -> None:
-    """Makes the first convolution 3x3 with stride 1, and pooling before the second one an identity.
+    """Makes the first convolution 3x3 with stride 1, and the pooling between the stem and what follows an identity.
 
     Raises:
-        InputError: the first convolution is like that already, and no pooling follows it.
+        InputError: the first convolution is like that already and no pooling follows it, or is one of a special kind.
     """
     names = [name for name, part in module.named_modules() if isinstance(part, nn.Conv2d)]
     first = module.get_submodule(names[0])
-    assert isinstance(first, nn.Conv2d)
-    pools = _pools_before_second_convolution(module)
+    if type(first) is not nn.Conv2d:
+        raise InputError(f"its first convolution is a {type(first).__name__}, which stem: cifar cannot replace")
+    pools = _pools_after_the_stem(module, names)
     if max(first.stride) == 1 and not pools:
         raise InputError("its stem is made for small images already, so stem: cifar changes nothing; leave it out")
     _put(module, names[0], _like(first, first.in_channels, kernel_size=3, stride=1, padding=1))
@@ -88,14 +92,19 @@ def se_blocks(module: nn.Module) -> list[str]:
     return [name for name, part in module.named_modules() if type(part).__name__ in _SE_CLASSES]
 
 
-def _pools_before_second_convolution(module: nn.Module) -> list[str]:
+def _pools_after_the_stem(module: nn.Module, convolutions: list[str]) -> list[str]:
+    """The pooling before the first convolution that is not the stem's.
+
+    The stem is the first convolution, or up to three that are in one part of the network by themselves.
+    """
+    root = convolutions[0].partition(".")[0]
+    stem = [name for name in convolutions if name.partition(".")[0] == root]
+    after = convolutions[len(stem) if len(stem) <= _DEEPEST_STEM else 1 :]
     pools: list[str] = []
-    convolutions = 0
     for name, part in module.named_modules():
-        convolutions += isinstance(part, nn.Conv2d)
-        if convolutions == 2:
+        if name in after:
             break
-        if convolutions == 1 and isinstance(part, nn.MaxPool2d | nn.AvgPool2d):
+        if isinstance(part, nn.MaxPool2d | nn.AvgPool2d):
             pools.append(name)
     return pools
 

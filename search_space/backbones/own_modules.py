@@ -28,7 +28,10 @@ def own_entry(path: str) -> Entry:
     found = import_object("backbone", path)
     if not callable(found):
         raise InputError(f"backbone {path} must be a class or a function that makes a torch module, not {found!r}")
-    parameters = signature(found).parameters
+    try:
+        parameters = signature(found).parameters
+    except (TypeError, ValueError) as error:
+        raise InputError(f"backbone {path} must be a class or a function of one's own, not {found!r}") from error
     options = {}
     for name, parameter in parameters.items():
         if name in _GIVEN or parameter.kind in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL):

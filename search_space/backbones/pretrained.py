@@ -35,9 +35,7 @@ def load_weights(module: nn.Module, backbone: Backbone, weights: str) -> None:
     wanted = module.state_dict()
     left_out = (*_AUXILIARY_HEADS, *_stripped_blocks(backbone))
     state = {key: tensor for key, tensor in state.items() if not key.startswith(left_out)}
-    head = _classifier_keys(wanted, backbone.num_classes)
-    fresh = {key for key in head if key in state and state[key].shape[1:] == wanted[key].shape[1:]}
-    fresh = {key for key in fresh if state[key].shape != wanted[key].shape}
+    fresh = _classifier_keys(state, wanted, backbone.num_classes)
     for key, tensor in wanted.items():
         if key not in state and not key.endswith("num_batches_tracked"):
             raise InputError(f"weights {weights} lack {key}, which {backbone.name} has")
@@ -98,11 +96,14 @@ def _stripped_blocks(backbone: Backbone) -> list[str]:
     return [f"{name}." for name in se_blocks(instantiate_without_weights(whole))]
 
 
-def _classifier_keys(wanted: Mapping[str, Tensor], num_classes: int) -> list[str]:
-    """The weight and the bias of the last layer, if it gives the logits."""
-    last = list(wanted)[-1].rpartition(".")[0]
-    keys = [key for key in wanted if key.rpartition(".")[0] == last]
-    return keys if all(wanted[key].shape[:1] == (num_classes,) for key in keys) else []
+def _classifier_keys(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], num_classes: int) -> set[str]:
+    """The weight and the bias of the one layer that differs, and in nothing but the number of classes."""
+    differing = {key for key in wanted if key in state and state[key].shape != wanted[key].shape}
+    layers = {key.rpartition(".")[0] for key in differing}
+    for_classes = all(
+        wanted[key].shape[:1] == (num_classes,) and state[key].shape[1:] == wanted[key].shape[1:] for key in differing
+    )
+    return differing if len(layers) == 1 and for_classes else set()
 
 
 def _shape(tensor: Tensor) -> str:

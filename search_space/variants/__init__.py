@@ -119,7 +119,10 @@ def _adapted(kind: str, found: Any) -> Family:
         return found
     if not callable(found):
         raise InputError(f"SE variant {kind} must be a torch module's class or a Family, not {found!r}")
-    parameters = signature(found).parameters
+    try:
+        parameters = signature(found).parameters
+    except (TypeError, ValueError) as error:
+        raise InputError(f"SE variant {kind} must be a torch module's class or a Family, not {found!r}") from error
     if not parameters or next(iter(parameters.values())).kind is Parameter.KEYWORD_ONLY:
         raise InputError(f"SE variant {kind} must take the channels as its first argument")
     taken = [name for name in (*get_args(Option), "bias") if name in parameters]

@@ -20,7 +20,10 @@ def check_settings(module: Callable[..., Any], settings: Mapping[str, Any]) -> N
             if not named:
                 raise InputError(f"there is no setting '{key}': such a block has none")
             raise unknown("setting", key, named)
-    hints = get_type_hints(getattr(module, "__init__", module), include_extras=True)
+    try:
+        hints = get_type_hints(getattr(module, "__init__", module), include_extras=True)
+    except NameError:  # a user's module may name types that it imports for its type checker alone
+        hints = {}
     for name, parameter in named.items():
         if name not in settings:
             if parameter.default is Parameter.empty:
