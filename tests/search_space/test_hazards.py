@@ -171,7 +171,7 @@ def test_an_option_may_be_zero_where_it_is_by_default(own):
     made = resolve(f"{own}:Counted", num_classes=4, input_size=(3, 8, 8))
     assert dict(made.options) == {"extra": 0}
     assert len(trace(made).sites) == 1
-    with pytest.raises(InputError, match="gives .1, 6. for an image, not 4 logits"):
+    with pytest.raises(InputError, match=r"gives \(1, 6\) for an image, not 4 logits"):
         trace(resolve(f"{own}:Counted", num_classes=4, input_size=(3, 8, 8), options={"extra": 2}))
 
 
