@@ -45,6 +45,6 @@ def test_the_example_in_python_is_right(capsys):
     names: dict[str, object] = {}
     exec(code.replace("1_000_000", "1_000"), names)
     assert names["space"].size == 5546340933121
-    assert "space.size                                     # 5546340933121" in code
+    assert "space.size  # 5546340933121 distinct architectures" in code
     assert names["first"].sites == ()
     assert len(names["near"]) == len(set(names["near"])) > 0
