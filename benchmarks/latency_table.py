@@ -31,7 +31,6 @@ import random
 import shlex
 import sys
 import time
-from collections.abc import Iterator
 from datetime import date
 
 import torch
@@ -39,7 +38,6 @@ import torchvision
 from rich.console import Console
 from rich.table import Table
 
-from search_space.architecture import SE
 from search_space.backbones import entry, resolve
 from search_space.errors import InputError
 from search_space.latency import LatencyTable, PredictionError, measure_table, prediction_error
@@ -59,7 +57,11 @@ def main() -> None:
         space = SearchSpace(traced, SpaceSpec())
         started = time.perf_counter()
         table = measure_table(
-            traced, blocks_of(space), batch=options.batch, device=options.device, rounds=options.rounds
+            traced,
+            ((site.name, se) for site, se in space.all_blocks()),
+            batch=options.batch,
+            device=options.device,
+            rounds=options.rounds,
         )
         took = time.perf_counter() - started
         rng = random.Random(options.seed)
@@ -82,14 +84,6 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=30, help="how often each network is timed")
     parser.add_argument("--seed", type=int, default=0, help="what architectures are drawn from")
     return parser.parse_args()
-
-
-def blocks_of(space: SearchSpace) -> Iterator[tuple[str, SE]]:
-    """Every block that a space offers, with its site."""
-    for site in space.traced.sites:
-        for network in space.assignments("network", site, {}):
-            for stage in space.assignments("stage", site, network):
-                yield from ((site.name, se) for se in space.blocks(site, network | stage) if se is not None)
 
 
 def report(table: LatencyTable, took: float, error: PredictionError) -> None:

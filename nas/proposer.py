@@ -8,17 +8,19 @@ per architecture. When the search goes on after a stop, the memory is made again
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from search_space.several import SeveralBackbones
 
 from nas.config import SamplerName
 from nas.record import DIRECTIONS
 from search_space.architecture import Architecture
+from search_space.enumeration import enumerate_architectures
+from search_space.several import SeveralBackbones
 from search_space.space import SearchSpace
 
 SAMPLERS: dict[SamplerName, Callable[[int], BaseSampler]] = {
@@ -28,6 +30,9 @@ SAMPLERS: dict[SamplerName, Callable[[int], BaseSampler]] = {
 }
 
 Values = tuple[float, ...]
+
+_DRAWS = 100
+"""Draws at random before the space is gone through in order."""
 
 _PATIENCE = 10
 """Repeated proposals in a row before an unseen architecture is drawn at random instead."""
@@ -63,14 +68,15 @@ class Proposer:
         self._memory = optuna.create_study(sampler=sampler, directions=list(DIRECTIONS))
         self._known: dict[str, _Known] = {}
         self._known_inside = 0
+        self._nothing_left = False
         self._rng = random.Random(seed)
         # A sampler that is seeded again begins as it began before, so it first repeats what is remembered.
         self._to_replay = 0
 
     @property
     def exhausted(self) -> bool:
-        """Whether every architecture of the space is known."""
-        return self._known_inside >= self._space.size
+        """Whether every architecture of the space is known, as far as it meets the constraints."""
+        return self._nothing_left or self._known_inside >= self._space.size
 
     def remember(self, architecture: Architecture, trial: FrozenTrial) -> None:
         """Takes in a trial of the study DB, as when a search goes on."""
@@ -156,13 +162,10 @@ class Proposer:
         return len(self._memory.get_trials(deepcopy=False)) - 1
 
     def _draw_unseen(self) -> Proposal | None:
-        """An unseen architecture drawn at random.
-
-        A draw from the parameters, not the networks, can miss the last few of a space; a space is given up when
-        as many draws in a row as it has networks, a hundred times over, all were seen.
-        """
-        for _ in range(100 * min(self._space.size, 1000)):
-            architecture = self._space.sample(self._rng)
+        """An unseen architecture drawn at random or, where draws only give what was seen, the first in order."""
+        drawn = (self._space.sample(self._rng) for _ in range(_DRAWS))
+        for architecture in chain(drawn, enumerate_architectures(self._space)):
             if architecture.id not in self._known:
                 return self.start(architecture)
+        self._nothing_left = True
         return None

@@ -184,7 +184,7 @@ class SearchSpace:
     def cost_range(self) -> CostRange:
         """The exact range of FLOPs, parameters and memory over the space, constraints apart."""
         flops, params = self._range(lambda price: price.flops), self._range(lambda price: price.params)
-        peaks = [price.memory for site in self.traced.sites for price in self._prices(site)]
+        peaks = [site_price(self.traced, site.name, se).memory for site, se in self.all_blocks()]
         base = self.traced
         return CostRange(
             flops=(base.flops + flops[0], base.flops + flops[1]),
@@ -226,6 +226,13 @@ class SearchSpace:
     def block_at(self, site: Site, setting: Mapping[str, Any]) -> Block:
         """The block that a complete setting makes at a site; None where it inserts none."""
         return self._block(site, setting) if setting["insertion"] else None
+
+    def all_blocks(self) -> Iterator[tuple[Site, SE]]:
+        """Every block that the space offers, with its site; repeats included."""
+        for site in self.traced.sites:
+            for network in self.assignments("network", site, {}):
+                for local in self.assignments("stage", site, network):
+                    yield from ((site, se) for se in self.blocks(site, network | local) if se is not None)
 
     def parameter(self, dimension: Dimension, site: Site) -> str:
         """The name of the parameter that decides a dimension at a site."""
@@ -294,13 +301,6 @@ class SearchSpace:
             Options(**given, bias=self.spec.bias),
             from_identity=self.spec.from_identity,
         )
-
-    def _prices(self, site: Site) -> Iterator[BlockCost]:
-        for network in self.assignments("network", site, {}):
-            for local in self.assignments("stage", site, network):
-                for se in self.blocks(site, network | local):
-                    if se is not None:
-                        yield site_price(self.traced, site.name, se)
 
     def _offers(self, site: Site, outer: Sequence[Setting]) -> Counter[int]:
         """How many of a site's blocks are offered by exactly which outer settings, those as a bit set."""

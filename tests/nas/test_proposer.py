@@ -6,7 +6,16 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from nas.proposer import SAMPLERS, Proposer
-from search_space import Architecture, SearchSpace, SpaceSpec, baselines, cost, resolve, trace
+from search_space import (
+    Architecture,
+    SearchSpace,
+    SpaceSpec,
+    baselines,
+    cost,
+    enumerate_architectures,
+    resolve,
+    trace,
+)
 
 TRACED = trace(resolve("resnet8", num_classes=10, input_size=(1, 8, 8), options={"width": 4}))
 SMALL = SpaceSpec(variant="standard", position=["standard"], ratio=[2, 4], insertion=[True, False])
@@ -112,3 +121,20 @@ def recorded(proposal):
 
 def test_no_se_is_one_architecture():
     assert Architecture(TRACED.backbone).id == baselines(TRACED)["no SE"].id
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_of_a_constrained_space_all_that_meets_the_constraints_is_proposed_and_nothing_else(sampler):
+    free = SearchSpace(TRACED, SMALL)
+    costs = sorted(cost(TRACED, architecture).flops for architecture in enumerate_architectures(free))
+    bounds = {"flops": {"min": costs[2], "max": costs[-4]}}
+    spec = SpaceSpec.model_validate({**SMALL.model_dump(), "constraints": bounds})
+    feasible = {a.id for a in enumerate_architectures(SearchSpace(TRACED, spec))}
+    assert 0 < len(feasible) < free.size
+    asked = proposer(spec, sampler)
+    seen = []
+    while (proposal := asked.propose()) is not None:
+        seen.append(proposal.architecture.id)
+        finish(asked, proposal.architecture, len(seen))
+    assert sorted(seen) == sorted(feasible)
+    assert asked.exhausted
