@@ -76,14 +76,20 @@ def _insert_all(
     copies: dict[fx.Node, fx.Node] = {}
     result = graph.graph_copy(traced.graph, copies)
     copies[traced.graph.output_node()] = graph.output(result)
-    network = fx.GraphModule(module, graph, class_name=f"SE_{architecture.backbone.name}")
     inputs: dict[Edge, fx.Node] = {}
+    blocks = nn.Module()
     for site, se in sorted(architecture.sites, key=lambda entry: _order(traced, *entry)):
         with while_drawing(site):
             block = make_block(se, traced.site(site).channels(se.position))
-        _insert(network, traced, copies, inputs, site, se, block)
+        blocks.add_module(se_module(site).removeprefix(f"{SE_ROOT}."), block)
+        _insert(graph, traced, copies, inputs, site, se)
+    if architecture.sites:
+        module.add_module(SE_ROOT, blocks)
+    network = fx.GraphModule(module, graph, class_name=f"SE_{architecture.backbone.name}")
     network.graph.lint()
-    network.recompile()
+    if architecture.sites:
+        # A GraphModule takes modules in the order of the graph; the backbone's come first whatever carries SE.
+        network.add_module(SE_ROOT, network._modules.pop(SE_ROOT))
     return network
 
 
@@ -125,17 +131,14 @@ def check(traced: TracedBackbone, architecture: Architecture) -> None:
 
 
 def _insert(
-    network: fx.GraphModule,
+    graph: fx.Graph,
     traced: TracedBackbone,
     copies: dict[fx.Node, fx.Node],
     inputs: dict[Edge, fx.Node],
     site: str,
     se: SE,
-    block: nn.Module,
 ) -> None:
     """Puts an SE block on the edges of its position; ``inputs`` says what runs along edges that carry one already."""
-    target = se_module(site)
-    network.add_submodule(target, block)
     edges = traced.edges[site, se.position]
     origin = copies[edges.origin]
     users = list(origin.users) if se.position == "post" else [copies[user] for user in edges.targets]
@@ -143,8 +146,8 @@ def _insert(
     if len(sources) > 1:
         raise InputError(f"position '{se.position}' of site {site} crosses the SE blocks of other sites")
     source = sources.pop()
-    with network.graph.inserting_after(source):
-        scaled = network.graph.call_module(target, (source,))
+    with graph.inserting_after(source):
+        scaled = graph.call_module(se_module(site), (source,))
     for user in users:
         user.replace_input_with(source, scaled)
         inputs[origin, user] = scaled

@@ -1,6 +1,7 @@
 """Whether a block's settings are such as its module takes."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from inspect import Parameter, signature
 from typing import Any, get_type_hints
 
@@ -32,9 +33,14 @@ def check_settings(module: Callable[..., Any], settings: Mapping[str, Any]) -> N
             _check_type(name, hints[name], settings[name])
 
 
+@cache
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(hint, config=ConfigDict(strict=True))
+
+
 def _check_type(name: str, hint: Any, value: Any) -> None:
     try:
-        TypeAdapter(hint, config=ConfigDict(strict=True)).validate_python(value)
+        _adapter(hint).validate_python(value)
     except ValidationError as error:
         message = error.errors()[0]["msg"].replace("Input should be", "must be")
         given = list(value) if isinstance(value, tuple) else value
