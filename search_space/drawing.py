@@ -41,7 +41,8 @@ class Block:
     @property
     def details(self) -> str:
         """The other settings, such as ``avg, sigmoid, bias`` or ``kernel 3``."""
-        texts = (_as_text(key, value) for key, value in self.se.settings if key != "hidden")
+        # From the last name to the first: squeeze comes before excitation.
+        texts = (_as_text(key, value) for key, value in reversed(self.se.settings) if key != "hidden")
         return ", ".join(text for text in (*texts, "from identity" if self.se.from_identity else "") if text)
 
 

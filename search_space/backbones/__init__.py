@@ -47,7 +47,7 @@ BACKBONES: dict[str, Entry] = {
     **{f"resnet{depth}_v1": adaptable(Entry(partial(resnet_v1, depth))) for depth in V1_DEPTHS},
     "resnext101_32x4d": adaptable(Entry(resnext101_32x4d)),
     "bn_inception": adaptable(Entry(bn_inception)),
-    "inception_resnet_v2": adaptable(Entry(inception_resnet_v2, (3, 299, 299))),
+    "inception_resnet_v2": adaptable(Entry(inception_resnet_v2, (3, 299, 299), {"padded_stem": True})),
     "mobilenet_v1": adaptable(Entry(mobilenet_v1, options={"width": 1.0})),
     "shufflenet_v1": adaptable(Entry(shufflenet_v1, options={"groups": 3, "width": 1.0})),
     "senet154": Entry(senet154, options={"stem": "imagenet"}, choices={"stem": ("imagenet", "cifar")}),

@@ -1,8 +1,8 @@
 """Inception-ResNet-v2: Szegedy et al., "Inception-v4, Inception-ResNet ..." (arXiv 1602.07261).
 
 In the form of its released weights (TensorFlow-slim), which is deeper than the paper's figures and has another stem:
-10 blocks A, 20 B and 10 C, without the auxiliary classifier. It takes 13.16 GFLOPs at 299x299; the network of
-"Squeeze-and-Excitation Networks" (arXiv 1709.01507), 11.75 there, is not described closely enough to rebuild.
+10 blocks A, 20 B and 10 C, without the auxiliary classifier. It takes 13.16 GFLOPs at 299x299. "Squeeze-and-Excitation
+Networks" (arXiv 1709.01507) prints 11.75, which is what it takes if the third convolution of the stem does not pad.
 """
 
 from collections.abc import Sequence
@@ -23,20 +23,20 @@ REDUCTION_A = (((384, 3),), ((256, 1), (256, 3), (384, 3)))
 REDUCTION_B = (((256, 1), (384, 3)), ((256, 1), (288, 3)), ((256, 1), (288, 3), (320, 3)))
 
 
-def inception_resnet_v2(in_channels: int, num_classes: int) -> nn.Module:
-    """Inception-ResNet-v2; published with images of 299x299."""
-    return InceptionResNetV2(in_channels, num_classes)
+def inception_resnet_v2(in_channels: int, num_classes: int, *, padded_stem: bool = True) -> nn.Module:
+    """Inception-ResNet-v2; published with images of 299x299. ``padded_stem`` is of the stem's third convolution."""
+    return InceptionResNetV2(in_channels, num_classes, padded_stem)
 
 
 class InceptionResNetV2(nn.Module):
     """From images [N, in_channels, H, W] to logits [N, num_classes]; H and W at least 75."""
 
-    def __init__(self, in_channels: int, num_classes: int) -> None:
+    def __init__(self, in_channels: int, num_classes: int, padded_stem: bool) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             _conv(in_channels, 32, 3, stride=2),
             _conv(32, 32, 3),
-            _conv(32, 64, 3, padding=1),
+            _conv(32, 64, 3, padding=int(padded_stem)),
             nn.MaxPool2d(3, 2),
             _conv(64, 80, 1),
             _conv(80, 192, 3),

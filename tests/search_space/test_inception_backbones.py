@@ -62,8 +62,8 @@ def test_inception_resnet_v2_has_the_released_parameters():
     assert params(on_meta(inception_resnet_v2)) == 55_843_464
 
 
-def test_inception_resnet_v2_costs_more_than_the_se_paper_says():
-    """13.16 GFLOPs at the 299x299 of arXiv 1709.01507, which prints 11.75 without saying how the network differs."""
+def test_inception_resnet_v2_as_released_costs_more_than_the_se_paper_says():
+    """13.16 GFLOPs at the 299x299 of arXiv 1709.01507, which prints 11.75: that is without padding in the stem."""
     assert flops(on_meta(inception_resnet_v2), 299) / 1e9 == pytest.approx(13.156, abs=0.001)
 
 
