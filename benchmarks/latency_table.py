@@ -6,23 +6,24 @@ The table is of the default search space. Architectures drawn from it are built 
 and their medians are held against the predictions. "Without drift" scales the predictions by what the backbone alone
 has changed between the two measurements; "were blocks free" predicts the backbone's latency for every architecture.
 
-Measured on 2026-11-21 with Python 3.11.7 and torch 2.15.0 on one thread of an AMD EPYC with 2 cores, which other
-programs kept busy all the while (hence the spreads), ``--threads 1 --rounds 3 --repeats 20``, one run each, medians of
-20 passes of each of 12 networks:
+Measured on 2026-11-21 with Python 3.11.7 and torch 2.15.0 on an AMD EPYC with 2 cores, one run each. The two busy
+columns come from a time when other programs kept both cores at work (``--threads 1 --rounds 3 --repeats 20``), the idle
+one from two threads on an otherwise idle machine (defaults):
 
-    ==========================  =======================  ========================
-    backbone                    resnet50, 224, batch 1   resnet20, 32, batch 32
-    ==========================  =======================  ========================
-    its latency (spread)        146.3 ms (103.4 ms)      109.8 ms (56.5 ms)
-    table                       75 blocks in 55 s        45 blocks in 31 s
-    drift                       +5.9 %                   -5.9 %
-    mean error, without drift   7.2 %, 5.8 %             3.0 %, 7.8 %
-    were blocks free            8.8 %, 6.7 %             5.3 %, 10.3 %
-    largest, without drift      16.0 %, 15.1 %           8.7 %, 14.1 %
-    rank correlation            0.37                     0.77
-    ==========================  =======================  ========================
+    ==========================  ======================  ======================  ======================
+    backbone, image, batch      resnet50, 224, 1, busy  resnet20, 32, 32, busy  resnet20, 32, 32, idle
+    ==========================  ======================  ======================  ======================
+    its latency (spread)        146.3 ms (103.4 ms)     109.8 ms (56.5 ms)      40.6 ms (2.4 ms)
+    table                       75 blocks in 55 s       45 blocks in 31 s       45 blocks in 18 s
+    drift                       +5.9 %                  -5.9 %                  -12.4 %
+    mean error, without drift   7.2 %, 5.8 %            3.0 %, 7.8 %            15.5 %, 3.6 %
+    were blocks free            8.8 %, 6.7 %            5.3 %, 10.3 %           10.5 %, 4.1 %
+    largest, without drift      16.0 %, 15.1 %          8.7 %, 14.1 %           21.7 %, 10.6 %
+    rank correlation            0.37                    0.77                    0.36
+    ==========================  ======================  ======================  ======================
 
-So noisy a machine hides most of what the table knows: run it on an idle one before relying on a figure.
+So the table predicts to a few percent once the machine's own drift is taken out, which is little better than taking
+blocks for free: what SE adds is of the size of this machine's noise.
 """
 
 import argparse
