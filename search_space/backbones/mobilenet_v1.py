@@ -6,6 +6,7 @@ pointwise 1x1 convolution, each with norm and ReLU, and no shortcuts.
 
 from torch import Tensor, nn
 
+from search_space.backbones.initialisation import he_by_inputs
 from search_space.errors import InputError
 
 
@@ -36,7 +37,7 @@ class MobileNetV1(nn.Module):
         self.layer5 = _stage(2, c512, c1024, stride=2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(c1024, num_classes)
-        self.apply(_initialise)
+        self.apply(he_by_inputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_channels, H, W] to [N, num_classes]."""
@@ -67,9 +68,3 @@ class SeparableConvolution(nn.Module):
 def _stage(blocks: int, in_channels: int, channels: int, stride: int) -> nn.Sequential:
     first = SeparableConvolution(in_channels, channels, stride)
     return nn.Sequential(first, *(SeparableConvolution(channels, channels, 1) for _ in range(blocks - 1)))
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        # fan_in: torch's fan_out counts all filters of a depthwise convolution, though each channel meets only one
-        nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")

@@ -7,7 +7,8 @@ arXiv 1603.05027: https://arxiv.org/abs/1603.05027. Three stages of n bottleneck
 
 from torch import Tensor, nn
 
-from search_space.errors import InputError
+from search_space.backbones.depths import blocks_per_stage
+from search_space.backbones.initialisation import he_by_outputs
 
 DEPTHS = (164,)
 
@@ -18,7 +19,9 @@ def preact_resnet(depth: int, in_channels: int, num_classes: int, *, width: int 
     Raises:
         InputError: the depth is not 9n + 2.
     """
-    return PreactResNet(_blocks_per_stage(depth), in_channels, num_classes, width)
+    return PreactResNet(
+        blocks_per_stage("a pre-activation ResNet", depth, layers=9, beside=2), in_channels, num_classes, width
+    )
 
 
 class PreactResNet(nn.Module):
@@ -34,7 +37,7 @@ class PreactResNet(nn.Module):
         self.relu = nn.ReLU()
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(16 * width, num_classes)
-        self.apply(_initialise)
+        self.apply(he_by_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_channels, H, W] to [N, num_classes]."""
@@ -74,18 +77,3 @@ class PreactBottleneck(nn.Module):
 def _stage(blocks: int, in_channels: int, channels: int, stride: int) -> nn.Sequential:
     first = PreactBottleneck(in_channels, channels, stride)
     return nn.Sequential(first, *(PreactBottleneck(channels, channels, 1) for _ in range(blocks - 1)))
-
-
-def _blocks_per_stage(depth: int) -> int:
-    blocks = max(1, (depth - 2) // 9)
-    if depth != 9 * blocks + 2:
-        nearest = f"{9 * blocks + 2} or {9 * blocks + 11}"
-        raise InputError(f"a pre-activation ResNet has a depth of 9n + 2, such as {nearest}, not {depth}")
-    return blocks
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    elif isinstance(module, nn.Linear):
-        nn.init.zeros_(module.bias)

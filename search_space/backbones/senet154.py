@@ -7,6 +7,7 @@ bottleneck, three 3x3 convolutions in place of the first 7x7, 3x3 projections, a
 
 from torch import Tensor, nn
 
+from search_space.backbones.initialisation import he_by_inputs
 from search_space.errors import InputError
 
 STEMS = ("imagenet", "cifar")
@@ -44,7 +45,7 @@ class SENet154(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(0.2)
         self.fc = nn.Linear(2048, num_classes)
-        self.apply(_initialise)
+        self.apply(he_by_inputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_channels, H, W] to [N, num_classes]."""
@@ -88,9 +89,3 @@ def _projection(in_channels: int, channels: int, stride: int) -> nn.Sequential:
 def _stage(blocks: int, in_channels: int, channels: int, stride: int) -> nn.Sequential:
     first = GroupedBottleneck(in_channels, channels, stride)
     return nn.Sequential(first, *(GroupedBottleneck(channels, channels, 1) for _ in range(blocks - 1)))
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        # fan_in: torch's fan_out counts the filters of all groups, though a channel meets only those of its own
-        nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from search_space.errors import InputError
+from search_space.backbones.depths import blocks_per_stage
+from search_space.backbones.initialisation import he_by_outputs
 
 
 def shake_shake(in_channels: int, num_classes: int, *, depth: int = 26, width: int = 96) -> nn.Module:
@@ -18,7 +19,9 @@ def shake_shake(in_channels: int, num_classes: int, *, depth: int = 26, width: i
     Raises:
         InputError: the depth is not 6n + 2.
     """
-    return ShakeShake(_blocks_per_stage(depth), in_channels, num_classes, width)
+    return ShakeShake(
+        blocks_per_stage("a Shake-Shake network", depth, layers=6, beside=2), in_channels, num_classes, width
+    )
 
 
 class ShakeShake(nn.Module):
@@ -34,7 +37,7 @@ class ShakeShake(nn.Module):
         self.relu = nn.ReLU()
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(4 * width, num_classes)
-        self.apply(_initialise)
+        self.apply(he_by_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_channels, H, W] to [N, num_classes]."""
@@ -138,18 +141,3 @@ def _one_per_image(like: Tensor) -> Tensor:
 def _stage(blocks: int, in_channels: int, channels: int, stride: int) -> nn.Sequential:
     first = ShakeBlock(in_channels, channels, stride)
     return nn.Sequential(first, *(ShakeBlock(channels, channels, 1) for _ in range(blocks - 1)))
-
-
-def _blocks_per_stage(depth: int) -> int:
-    blocks = max(1, (depth - 2) // 6)
-    if depth != 6 * blocks + 2:
-        nearest = f"{6 * blocks + 2} or {6 * blocks + 8}"
-        raise InputError(f"a Shake-Shake network has a depth of 6n + 2, such as {nearest}, not {depth}")
-    return blocks
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    elif isinstance(module, nn.Linear):
-        nn.init.zeros_(module.bias)

@@ -7,6 +7,7 @@ between; a shuffle of the channels lets the groups see each other.
 import torch
 from torch import Tensor, nn
 
+from search_space.backbones.initialisation import he_by_inputs
 from search_space.errors import InputError
 
 # channels of the first stage by the number of groups, chosen by the authors to cost about the same
@@ -44,7 +45,7 @@ class ShuffleNetV1(nn.Module):
         self.stage4 = _stage(4, 2 * channels, 4 * channels, groups, groups_at_entry=groups)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(4 * channels, num_classes)
-        self.apply(_initialise)
+        self.apply(he_by_inputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_channels, H, W] to [N, num_classes]."""
@@ -124,9 +125,3 @@ def _stage(units: int, in_channels: int, channels: int, groups: int, groups_at_e
 
 def _nearest_multiple(number: float, divisor: int) -> int:
     return max(1, round(number / divisor)) * divisor
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        # fan_in: torch's fan_out counts the filters of all groups, though a channel meets only those of its own
-        nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")

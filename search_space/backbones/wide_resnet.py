@@ -6,6 +6,8 @@ channels, depth 6n + 4; WRN-16-8 is the one of depth 16 and k = 8.
 
 from torch import Tensor, nn
 
+from search_space.backbones.depths import blocks_per_stage
+from search_space.backbones.initialisation import he_by_outputs
 from search_space.errors import InputError
 
 
@@ -19,7 +21,9 @@ def wide_resnet(
     """
     if not 0 <= dropout < 1:
         raise InputError(f"a dropout rate is at least 0 and below 1, not {dropout}")
-    return WideResNet(_blocks_per_stage(depth), in_channels, num_classes, widen, dropout)
+    return WideResNet(
+        blocks_per_stage("a Wide ResNet", depth, layers=6, beside=4), in_channels, num_classes, widen, dropout
+    )
 
 
 class WideResNet(nn.Module):
@@ -35,7 +39,7 @@ class WideResNet(nn.Module):
         self.relu = nn.ReLU()
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(64 * widen, num_classes)
-        self.apply(_initialise)
+        self.apply(he_by_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in_channels, H, W] to [N, num_classes]."""
@@ -73,18 +77,3 @@ class WideBlock(nn.Module):
 def _stage(blocks: int, in_channels: int, channels: int, stride: int, dropout: float) -> nn.Sequential:
     first = WideBlock(in_channels, channels, stride, dropout)
     return nn.Sequential(first, *(WideBlock(channels, channels, 1, dropout) for _ in range(blocks - 1)))
-
-
-def _blocks_per_stage(depth: int) -> int:
-    blocks = max(1, (depth - 4) // 6)
-    if depth != 6 * blocks + 4:
-        nearest = f"{6 * blocks + 4} or {6 * blocks + 10}"
-        raise InputError(f"a Wide ResNet has a depth of 6n + 4, such as {nearest}, not {depth}")
-    return blocks
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    elif isinstance(module, nn.Linear):
-        nn.init.zeros_(module.bias)
