@@ -9,14 +9,16 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from nas.objectives import KNOWN, Direction, Objective
 from search_space.architecture import Option
 from search_space.errors import InputError, unknown
+from search_space.import_paths import is_import_path
 from search_space.spec import SpaceSpec
 from trainers.data_config import DataConfig
 from trainers.recipe import Recipe
 from trainers.schedule import check_length
 
-SamplerName = Literal["tpe", "nsga2", "random"]
+SamplerName = Literal["tpe", "nsga2", "nsga3", "gp", "random", "exhaustive", "evolution"]
 
 
 class Section(BaseModel):
@@ -42,11 +44,71 @@ class BackboneConfig(Section):
         return str(Path(weights).expanduser().absolute()) if weights is not None and is_file else weights
 
 
-class AshaConfig(Section):
-    """When multi-objective ASHA looks at a trial: after min_epochs * eta^k epochs; about 1 / eta go on."""
+class ObjectiveConfig(Section):
+    """An objective: one that comes along, by its name alone, or one's own.
 
+    ``measure`` is the import path of a function of (logits, labels) of the validation images, called after every
+    epoch; ``price`` one of a function of an architecture, called before it is trained. Either needs a direction.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z]\w*$")]
+    direction: Direction | None = None
+    measure: str | None = None
+    price: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_name_is_enough(cls, data: Any) -> Any:
+        return {"name": data} if isinstance(data, str) else data
+
+    @model_validator(mode="after")
+    def _is_known_or_ones_own(self) -> Self:
+        functions = [path for path in (self.measure, self.price) if path is not None]
+        if not functions:
+            if self.name not in KNOWN:
+                raise ValueError(f"{unknown('objective', self.name, KNOWN)}, or give it measure or price")
+            return self
+        if len(functions) > 1:
+            raise ValueError(f"objective {self.name} has both measure and price: leave one out")
+        if self.name in KNOWN:
+            raise ValueError(f"objective {self.name} comes along: give your own another name")
+        if self.direction is None:
+            raise ValueError(f"objective {self.name} needs a direction: maximize or minimize")
+        if not is_import_path(functions[0]):
+            raise ValueError(f"objective {self.name}: {functions[0]} is no import path such as package.module:function")
+        return self
+
+    @property
+    def objective(self) -> Objective:
+        """What it comes to."""
+        if self.name in KNOWN:
+            known = KNOWN[self.name]
+            return Objective(known.name, self.direction or known.direction, known.source)
+        direction = self.direction or "minimize"
+        source: Literal["measured", "priced"] = "measured" if self.measure else "priced"
+        return Objective(self.name, direction, source, self.measure or self.price)
+
+
+class AshaConfig(Section):
+    """When multi-objective ASHA looks at a trial: after min_epochs * eta^k epochs; about 1 / eta go on.
+
+    ``variant`` stopping decides at once, and so lets the first arrivals through; promotion pauses every trial at a
+    rung and resumes those that turn out the best. With ``brackets`` above 1, some trials start at a higher rung.
+    ``ties`` orders the trials of one front.
+    """
+
+    variant: Literal["stopping", "promotion"] = "stopping"
     min_epochs: int = Field(default=1, ge=1)
     eta: int = Field(default=3, ge=2)
+    brackets: int = Field(default=1, ge=1)
+    ties: Literal["epsilon_net", "crowding"] = "epsilon_net"
+
+
+class StallConfig(Section):
+    """Ends a search whose front's hypervolume grew by less than a fraction over the last so many trials that ended."""
+
+    trials: int = Field(ge=1)
+    improvement: float = Field(default=0.001, ge=0)
 
 
 class SearchConfig(Section):
@@ -54,14 +116,35 @@ class SearchConfig(Section):
 
     trials: int = Field(ge=1)
     epochs: int = Field(ge=1)
+    objectives: Annotated[tuple[ObjectiveConfig, ...], Field(strict=False, min_length=1)] = (
+        ObjectiveConfig(name="accuracy"),
+        ObjectiveConfig(name="flops"),
+    )
     sampler: SamplerName = "tpe"
     seed: int = Field(default=0, ge=0, lt=2**32)
     asha: AshaConfig | None = AshaConfig()
+    stop_when_stalled: StallConfig | None = None
 
     @model_validator(mode="after")
     def _asha_fits_the_budget(self) -> Self:
-        if self.asha is not None and self.asha.min_epochs > self.epochs:
+        if self.asha is None:
+            return self
+        if self.asha.min_epochs > self.epochs:
             raise ValueError(f"asha.min_epochs {self.asha.min_epochs} is above the {self.epochs} epochs of a trial")
+        rungs = 0
+        while self.asha.min_epochs * self.asha.eta**rungs < self.epochs:
+            rungs += 1
+        if self.asha.brackets > max(1, rungs):
+            raise ValueError(f"asha.brackets {self.asha.brackets} is above the number of rungs, {rungs}")
+        return self
+
+    @model_validator(mode="after")
+    def _each_objective_once(self) -> Self:
+        names = [entry.name for entry in self.objectives]
+        if len(set(names)) < len(names):
+            raise ValueError(f"objectives {', '.join(names)}: each may be there once")
+        if not any(entry.objective.source == "measured" for entry in self.objectives):
+            raise ValueError(f"objectives {', '.join(names)}: none is measured by training, such as accuracy")
         return self
 
 
@@ -69,7 +152,7 @@ class ResourcesConfig(Section):
     """What one trial occupies, and how many may run at once (as many as fit, if not said).
 
     ``gpus_per_trial`` is one where there are GPUs and none elsewhere, if not said; 0 trains on the CPU.
-    ``retries`` is how often a trial goes on from its checkpoint after its process was lost.
+    ``retries`` is how often in a row, without an epoch done in between, a trial whose process was lost goes on.
     """
 
     cpus_per_trial: float = Field(default=1, gt=0)
@@ -88,7 +171,8 @@ class ResourcesConfig(Section):
 class Config(Section):
     """A whole search: of SE on one backbone, or on each of several.
 
-    ``output`` is the folder that checkpoints and exports go to, one folder a study.
+    ``output`` is the folder that checkpoints and exports go to, one folder a study. ``checkpoints`` is another place
+    for the checkpoints: a folder that all nodes of a cluster share, or a URL such as ``s3://bucket/folder``.
     """
 
     study: Annotated[str, Field(min_length=1, pattern=r"^[\w.-]+$")]
@@ -100,6 +184,7 @@ class Config(Section):
     search: SearchConfig
     resources: ResourcesConfig = ResourcesConfig()
     output: str = "runs"
+    checkpoints: str | None = None
 
     @model_validator(mode="after")
     def _one_backbone_or_several(self) -> Self:
@@ -131,9 +216,12 @@ class Config(Section):
     def identity(self) -> dict[str, Any]:
         """What must not change while a study goes on, by dotted key; the rest (how many, how fast, where) may."""
         whole = _flatten(self.to_dict())
-        kept = ("backbone", "data.", "space.", "recipe.", "search.epochs", "search.seed", "search.asha")
+        kept = ("backbone", "data.", "space.", "recipe.", *_IDENTITY_OF_THE_SEARCH)
         places = ("data.root", "data.download")
         return {key: value for key, value in whole.items() if key.startswith(kept) and key not in places}
+
+
+_IDENTITY_OF_THE_SEARCH = ("search.epochs", "search.seed", "search.asha", "search.objectives")
 
 
 def load_config(path: Path, overrides: Iterable[str] = (), *, study: str | None = None) -> Config:

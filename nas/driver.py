@@ -5,41 +5,51 @@ The study DB is the only state. What Ray keeps of its own goes to a temporary fo
 
 import logging
 import math
-import os
+import signal
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 
-import ray
-import torch
-from optuna.trial import FrozenTrial
 from ray import tune
-from ray.tune import Callback
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from nas.asha import MultiObjectiveASHA
-from nas.config import Config, ResourcesConfig
+from nas import cluster
+from nas.assembly import make_engine
+from nas.cluster import Needs
+from nas.config import Config
+from nas.engine import Engine, Listener
+from nas.interruption import Interruption
+from nas.lease import Lease
 from nas.plan import Plan, plan
-from nas.proposer import SAMPLERS, Proposer
-from nas.record import StudyRecord
-from nas.scheduler import AshaScheduler
-from nas.searcher import StudySearcher
+from nas.provenance import this_run
+from nas.ray_client import is_ray_client, run_on_the_cluster
+from nas.ray_tune import AshaScheduler, SearchStopper, StudySearcher
+from nas.record import Facts, StudyRecord
+from nas.storage import open_storage, writing_engine
 from nas.trainable import Job, TrialActor
+from nas.trial_rows import create_by_rows
 from search_space.building import check_weights
-from search_space.errors import InputError, first_line
-from trainers.data import Splits, search_splits
+from trainers.data import Splits, fingerprint, search_splits
 from trainers.run import check_recipe
 
-_RAY_SETTINGS = {
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same to actors as to whoever typed them
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere unless the user asks for it
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the study DB is the log
-    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # and the only state
-    "RAY_AIR_NEW_OUTPUT": "0",  # the legacy output is the one that can be silent; progress is ours
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # failures are recorded with their reason
-}
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a search came to its end.
+
+    Attributes:
+        exhausted: the space holds no architecture that was not tried.
+        stalled: the front has stopped growing, by the rule of the configuration.
+        signal: what interrupted it, if something did.
+    """
+
+    exhausted: bool
+    stalled: bool
+    signal: signal.Signals | None
 
 
 def search(
@@ -48,23 +58,31 @@ def search(
     *,
     address: str | None = None,
     time_budget: timedelta | None = None,
-    callbacks: Sequence[Callback] = (),
-) -> bool:
+    listener: Listener | None = None,
+) -> Outcome:
     """Runs the search of a configuration, or goes on with it, until its study has all of its trials.
+
+    The first SIGINT or SIGTERM lets the running epochs finish, as the end of the time budget does; the second ends
+    the search at once.
 
     Args:
         storage: the study DB's URL.
-        address: of a Ray cluster; None starts Ray on this machine for the time of the search.
-        time_budget: stop after this long; what is running then goes on the next time.
-        callbacks: told by Ray Tune of what happens.
-
-    Returns:
-        Whether the space is exhausted: it holds no architecture that was not tried.
+        address: of a Ray cluster; None starts Ray on this machine for the time of the search. With ``ray://`` the
+            search is driven from the cluster.
+        time_budget: end after this long; what is running then goes on the next time.
+        listener: told of what happens.
 
     Raises:
-        InputError: something in the configuration, the data, the resources or the DB is wrong; then nothing has
-            been started and no study begun.
+        InputError: something in the configuration, the data, the resources or the DB is wrong, or another driver has
+            the study; then nothing has been started and no study begun.
+        LeaseLostError: another driver has taken the study over.
+        SystemExit: there was a second signal.
+        RuntimeError: no checkpoint can be written; what was running goes on the next time.
     """
+    if address is not None and is_ray_client(address):
+        return run_on_the_cluster(
+            search, config, storage, address=address, time_budget=time_budget, listener=listener or Listener()
+        )
     planned = plan(config)
     data = search_splits(config.data)
     check_recipe(config.recipe, config.search.epochs, data)
@@ -72,74 +90,68 @@ def search(
         check_weights(backbone, weights)
     with ExitStack() as stack:
         if address is not None:
-            stack.enter_context(_ray(address))
-        capacity = _this_machine() if address is None else _the_cluster()
-        needs = _needs_of_a_trial(config.resources, capacity)
-        concurrent = _concurrent_trials(needs, capacity, config.resources.max_concurrent)
-        record = StudyRecord.open(storage, config, normalisation=asdict(data.normalization))
-        recorded = record.trials()
-        searcher = _searcher(planned, record, recorded)
-        if not searcher.has_work:
-            return searcher.exhausted
-        scheduler = _scheduler(planned, recorded)
-        if address is None:
-            stack.enter_context(_ray(None))
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="senas-ray-"))
-        tuner = tune.Tuner(
-            _trainable(planned, needs, data),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=scheduler,
-                num_samples=-1,  # the searcher says when it is finished
-                max_concurrent_trials=concurrent,
-                reuse_actors=True,
-                time_budget_s=time_budget,
-                trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:05d}",
-            ),
-            run_config=tune.RunConfig(
-                name=config.study,
-                storage_path=scratch,
-                callbacks=list(callbacks),
-                failure_config=tune.FailureConfig(max_failures=config.resources.retries),
-                verbose=0,
-            ),
+            stack.enter_context(cluster.connected(address, config))
+        nodes = cluster.this_machine() if address is None else cluster.nodes_of_the_cluster()
+        needs = cluster.needs_of_a_trial(config.resources, nodes)
+        if address is None or config.resources.max_concurrent is None:
+            cluster.check_that_one_fits(needs, nodes)
+        opened = open_storage(storage)
+        rows = writing_engine(storage)
+        stack.callback(rows.dispose)
+        lease = stack.enter_context(Lease.take(rows, config.study))
+        record = StudyRecord.open(opened, config, planned.objectives, _facts(data), create=create_by_rows(rows))
+        interruption = Interruption(log.warning)
+        slots = _slots(config, needs, on_this_machine=address is None)
+        engine = make_engine(planned, record, slots=slots, listener=listener)
+        if engine.has_work:
+            if address is None:
+                stack.enter_context(cluster.connected(None, config))
+            stack.enter_context(interruption)  # after Ray, which takes SIGTERM for itself
+            deadline = math.inf if time_budget is None else time.monotonic() + time_budget.total_seconds()
+
+            def ends() -> bool:
+                lease.check()
+                return interruption.signal is not None or time.monotonic() > deadline
+
+            _train(engine, _trainable(planned, needs, data), SearchStopper(engine, ends), config.study)
+        if engine.halted is not None:
+            raise RuntimeError(f"{engine.halted}. Nothing is lost: mend it and start the same command again to go on")
+        return Outcome(engine.exhausted, engine.stalled, interruption.signal)
+
+
+def _train(engine: Engine, trainable: type[tune.Trainable], stopper: SearchStopper, name: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="senas-ray-") as scratch:
+        tune.run(
+            trainable,
+            name=name,
+            search_alg=StudySearcher(engine),
+            scheduler=AshaScheduler(engine),
+            stop=stopper,
+            callbacks=[stopper],
+            num_samples=-1,  # the searcher says when it is finished
+            reuse_actors=True,
+            max_failures=0,  # the engine gives out again what was lost
+            raise_on_failed_trial=False,
+            storage_path=scratch,
+            trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:05d}-{trial.trial_id}",
+            verbose=0,
         )
-        tuner.fit()
-        return searcher.exhausted
 
 
-def _searcher(planned: Plan, record: StudyRecord, recorded: Sequence[FrozenTrial]) -> StudySearcher:
-    settings = planned.config.search
-    return StudySearcher(
-        record,
-        recorded,
-        Proposer(planned.space, SAMPLERS[settings.sampler](settings.seed), seed=settings.seed),
-        total=settings.trials,
-        epochs=settings.epochs,
-        price=planned.price,
-        baselines=planned.baselines(),
-    )
+def _slots(config: Config, needs: Needs, *, on_this_machine: bool) -> Callable[[], int]:
+    most = config.resources.max_concurrent
+    fits = cluster.slots(needs)
+
+    def now() -> int:
+        if most is None:
+            return fits()
+        # On a cluster the limit is taken at its word: what waits for room is what makes a cluster grow.
+        return min(most, fits()) if on_this_machine else most
+
+    return now
 
 
-def _scheduler(planned: Plan, recorded: Sequence[FrozenTrial]) -> TrialScheduler:
-    settings = planned.config.search
-    if settings.asha is None:
-        return FIFOScheduler()  # type: ignore[no-untyped-call]
-    low, high = planned.space.cost_range.flops
-    asha = MultiObjectiveASHA(
-        min_epochs=settings.asha.min_epochs,
-        max_epochs=settings.epochs,
-        eta=settings.asha.eta,
-        ranges=(None, (low, high)),
-    )
-    scheduler = AshaScheduler(asha)
-    for trial in recorded:
-        curve = [accuracy for _, accuracy in sorted(trial.intermediate_values.items())]
-        scheduler.remember(trial.number, curve, trial.user_attrs["flops"])
-    return scheduler
-
-
-def _trainable(planned: Plan, needs: dict[str, float], data: Splits) -> type[tune.Trainable]:
+def _trainable(planned: Plan, needs: Needs, data: Splits) -> type[tune.Trainable]:
     config = planned.config
     job = Job(
         data=data,
@@ -149,71 +161,15 @@ def _trainable(planned: Plan, needs: dict[str, float], data: Splits) -> type[tun
         seed=config.search.seed,
         threads=max(1, math.floor(needs["cpu"])),
         device="cuda" if needs["gpu"] else "cpu",
+        objectives=planned.objectives,
     )
     trainable: type[tune.Trainable] = tune.with_resources(tune.with_parameters(TrialActor, job=job), needs)
     return trainable
 
 
-def _needs_of_a_trial(resources: ResourcesConfig, capacity: Mapping[str, float]) -> dict[str, float]:
-    """Ray's resources for one trial; where nobody has said, a GPU if there is one."""
-    gpus = resources.gpus_per_trial
-    return {"cpu": resources.cpus_per_trial, "gpu": float(capacity["gpu"] >= 1) if gpus is None else gpus}
-
-
-def _concurrent_trials(needs: Mapping[str, float], capacity: Mapping[str, float], most: int | None) -> int:
-    """How many trials fit at once.
-
-    Raises:
-        InputError: not one does.
-    """
-    fits = [] if most is None else [most]
-    for key, needed in needs.items():
-        if needed > capacity[key]:
-            raise InputError(
-                f"resources.{key}s_per_trial is {needed:g}, but there are {capacity[key]:g} {key.upper()}s: lower it"
-            )
-        if needed:
-            fits.append(math.floor(capacity[key] / needed))
-    return min(fits)
-
-
-def _this_machine() -> dict[str, float]:
-    return {"cpu": os.cpu_count() or 1, "gpu": torch.cuda.device_count()}
-
-
-def _the_cluster() -> dict[str, float]:
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return {"cpu": resources.get("CPU", 0), "gpu": resources.get("GPU", 0)}
-
-
-@contextmanager
-def _ray(address: str | None) -> Iterator[None]:
-    """A connection to a cluster, or Ray on this machine, for the time of the search."""
-    with _environment(_RAY_SETTINGS):
-        try:
-            ray.init(
-                address=address or "local",
-                include_dashboard=False if address is None else None,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={"env_vars": {"RAY_CHDIR_TO_TRIAL_DIR": "0"}},
-            )
-        except (ConnectionError, ValueError) as error:
-            raise InputError(f"no Ray cluster answers at '{address}': {first_line(error)}") from error
-        logging.getLogger("ray.tune").setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            ray.shutdown()
-
-
-@contextmanager
-def _environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for the time of a block; what the user has set stays."""
-    added = {key: value for key, value in settings.items() if key not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for key in added:
-            del os.environ[key]
+def _facts(data: Splits) -> Facts:
+    return Facts(
+        normalisation=asdict(data.normalization),
+        fingerprints={"training": fingerprint(data.train), "validation": fingerprint(data.held_out)},
+        run=this_run(),
+    )

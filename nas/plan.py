@@ -1,14 +1,16 @@
 """A configuration made concrete: its backbones traced for its data, and the space on them. Reads no images."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from nas.config import Config
+from nas.objectives import Objective
 from search_space.architecture import Architecture, Backbone
 from search_space.backbones import resolve
 from search_space.costs import Cost, cost
 from search_space.errors import InputError
+from search_space.import_paths import import_object
 from search_space.several import SeveralBackbones, label
 from search_space.site import Site
 from search_space.space import SearchSpace
@@ -26,12 +28,16 @@ class Plan:
         space: all of it.
         spaces: the space of each backbone by the backbone's label; ``space`` itself where there is but one.
         weights: what to load into a backbone before training, for those that have something.
+        objectives: what is optimised, in the study's order.
+        functions: the user's own functions that price an architecture, by objective.
     """
 
     config: Config
     space: SearchSpace | SeveralBackbones
     spaces: Mapping[str, SearchSpace]
     weights: Mapping[Backbone, str]
+    objectives: tuple[Objective, ...]
+    functions: Mapping[str, Callable[[Architecture], float]]
 
     def price(self, architecture: Architecture) -> Cost:
         """The cost of an architecture of one of the backbones."""
@@ -40,6 +46,21 @@ class Plan:
             for space in self.spaces.values()
             if space.traced.backbone == architecture.backbone
         )
+
+    def price_all(self, architecture: Architecture) -> tuple[Cost, dict[str, float]]:
+        """The cost of an architecture, and the values of the objectives that are known before training."""
+        priced = self.price(architecture)
+        values = {}
+        for objective in self.objectives:
+            if objective.source == "priced":
+                own = self.functions.get(objective.name)
+                values[objective.name] = float(own(architecture) if own else getattr(priced, objective.name))
+        return priced, values
+
+    def ranges(self) -> list[tuple[float, float] | None]:
+        """For each objective its range over the space, where that is known; distances are scaled by it."""
+        costs = asdict(self.space.cost_range)
+        return [costs.get(objective.name) for objective in self.objectives]
 
     def baselines(self) -> dict[str, Architecture]:
         """The baselines of every backbone, by name."""
@@ -75,7 +96,23 @@ def plan(config: Config) -> Plan:
         next(iter(spaces.values())) if len(spaces) == 1 else SeveralBackbones(spaces),
         spaces,
         {backbone: entry.weights for backbone, entry in chosen.items() if entry.weights is not None},
+        tuple(entry.objective for entry in config.search.objectives),
+        _own_prices(config),
     )
+
+
+def _own_prices(config: Config) -> dict[str, Callable[[Architecture], float]]:
+    """The user's functions that price; those that measure are only looked for, so that a mistake is told at once."""
+    functions = {}
+    for entry in config.search.objectives:
+        path = entry.price or entry.measure
+        if path is not None:
+            function = import_object(f"objective {entry.name}", path)
+            if not callable(function):
+                raise InputError(f"objective {entry.name}: {path} is no function")
+            if entry.price is not None:
+                functions[entry.name] = function
+    return functions
 
 
 def _without_places_of_others(spec: SpaceSpec, own: Sequence[Site], others: Sequence[Site]) -> SpaceSpec:

@@ -1,51 +1,61 @@
 """What the user sees while a search runs: a live view in a terminal, plain lines elsewhere."""
 
-import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from ray.tune import Callback
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from nas.config import Config
-from search_space.architecture import Architecture
+from nas.engine import Assignment, Listener
+from nas.objectives import Entry
+from nas.record import Ending
+from results.front import front
 from search_space.summary import summarise
 
 _REFRESH_EVERY_S = 0.25
+_TELL_EVERY_S = 60.0
+_HOW = {"COMPLETE": ("complete", "green"), "PRUNED": ("stopped", "yellow"), "FAIL": ("failed", "red")}
 
 
 @dataclass
 class _Trial:
     number: int
     what: str
-    flops: int
-    curve: list[float]
+    flops: float
+    curve: list[float] = field(default_factory=list)
+    from_epoch: int = 0
 
 
-class Progress(Callback):
-    """Told by Ray Tune of every epoch; says a line for each trial that ends and, live, what is running."""
+class Progress(Listener):
+    """Told by the engine of every epoch; says a line for each trial that ends and, live, what is running.
 
-    def __init__(self, config: Config, console: Console) -> None:
+    Where there is no terminal, a line a minute says how far the search is.
+    """
+
+    def __init__(self, config: Config, console: Console, *, time_budget: timedelta | None = None) -> None:
         self._config = config
+        self._objectives = [entry.objective for entry in config.search.objectives]
         self._console = console
-        self._running: dict[str, _Trial] = {}
-        self._ended = {"complete": 0, "stopped": 0, "failed": 0}
+        self._budget_s = None if time_budget is None else time_budget.total_seconds()
+        self._trials: dict[int, _Trial] = {}
+        self._running: dict[int, _Trial] = {}
+        self._counts = {how: 0 for how, _ in _HOW.values()}
+        self._ended_before = 0
         self._best: float | None = None
+        self._losses: list[list[float]] = []
+        self._front = 0
         self._epochs = 0
         self._begun = time.monotonic()
         # Refreshed by hand: a thread that does so can draw between the parts of a line that ends a trial.
         self._live = Live(get_renderable=self._view, console=console, auto_refresh=False, transient=True)
-        self._refreshed = self._begun
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Ray pickles callbacks for a way of resuming that is not ours, and a terminal has no pickle."""
-        return {}
+        self._told = self._begun
 
     def __enter__(self) -> Self:
         return self
@@ -54,62 +64,72 @@ class Progress(Callback):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._live.stop()
-        if any(self._ended.values()):
+        if any(self._counts.values()) or self._epochs:
             self._console.print(self._totals())
 
-    def setup(self, *arguments: Any, **info: Any) -> None:
+    def begun(self, ended: int) -> None:
         """The search begins: all that could be checked has been."""
+        self._ended_before = ended
+        search = self._config.search
         backbones = ", ".join(entry.name for entry in self._config.all_backbones)
+        before = f", {self._ended_before} of them ended before" if self._ended_before else ""
         self._console.print(
             f"Study {self._config.study}: {backbones} on {self._config.data.name}, "
-            f"{self._config.search.trials} trials of up to {self._config.search.epochs} epochs"
+            f"{search.trials} trials of up to {search.epochs} epochs{before}"
         )
+        self._begun = time.monotonic()
         if self._console.is_terminal:
             self._live.start()
 
-    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Ray has handled an event, or waited for one in vain."""
+    def tick(self) -> None:
+        """Redraws the live view, or says a line where there is none, when it is time."""
         now = time.monotonic()
-        if self._live.is_started and now - self._refreshed >= _REFRESH_EVERY_S:
-            self._live.refresh()
-            self._refreshed = now
+        if self._live.is_started:
+            if now - self._told >= _REFRESH_EVERY_S:
+                self._live.refresh()
+                self._told = now
+        elif now - self._told >= _TELL_EVERY_S:
+            self._console.print(self._totals())
+            self._told = now
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial has an actor."""
-        architecture = Architecture.from_dict(json.loads(trial.config["architecture"]))
-        self._running[trial.trial_id] = _Trial(
-            trial.config["number"], summarise(architecture), trial.config["flops"], []
-        )
+    def started(self, assignment: Assignment) -> None:
+        """A trial is being trained."""
+        number = assignment.number
+        if number not in self._trials:
+            what, flops = summarise(assignment.architecture), assignment.costs["flops"]
+            self._trials[number] = _Trial(number, what, flops, from_epoch=assignment.epochs)
+        self._running[number] = self._trials[number]
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: Mapping[str, Any], **info: Any
-    ) -> None:
+    def progressed(self, number: int, history: Sequence[Entry]) -> None:
         """A trial has finished an epoch."""
-        running = self._running[trial.trial_id]
-        self._epochs += len(result["curve"]) - len(running.curve)
-        running.curve = list(result["curve"])
+        trial = self._running[number]
+        self._epochs += max(0, len(history) - max(len(trial.curve), trial.from_epoch))
+        trial.curve = [entry["accuracy"] for entry in history]
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial has ended, by itself or by ASHA."""
-        ended = self._running.pop(trial.trial_id)
-        reason = trial.last_result.get("fail_reason")
-        if reason:
-            self._tell("failed", ended, reason)
-        elif len(ended.curve) < self._config.search.epochs:
-            self._tell("stopped", ended, ended.what)
-        else:
-            self._best = max(ended.curve[-1], self._best or 0.0)
-            self._tell("complete", ended, ended.what)
+    def paused(self, number: int) -> None:
+        """A trial waits to go on."""
+        self._running.pop(number, None)
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial's process was lost for good."""
-        ended = self._running.pop(trial.trial_id, None)
-        if ended is not None:
-            self._tell("failed", ended, "the worker process ended unexpectedly")
+    def lost(self, number: int, reason: str) -> None:
+        """A trial's process was lost; the trial is to go on."""
+        trial = self._running.pop(number, None)
+        if trial is not None:
+            self._say(trial, "lost", "yellow", f"it goes on from its last checkpoint: {reason}")
 
-    def _tell(self, how: str, trial: _Trial, what: str) -> None:
-        self._ended[how] += 1
-        style = {"complete": "green", "stopped": "yellow", "failed": "red"}[how]
+    def ended(self, number: int, ending: Ending) -> None:
+        """A trial has ended."""
+        self._running.pop(number, None)
+        how, style = _HOW[ending.state]
+        self._counts[how] += 1
+        if ending.values is not None:
+            self._best = max(ending.history[-1]["accuracy"], self._best or 0.0)
+            self._losses.append([o.loss(v) for o, v in zip(self._objectives, ending.values, strict=True)])
+            self._front = len(front(self._losses))
+        trial = self._trials.get(number)
+        if trial is not None:
+            self._say(trial, how, style, ending.reason or trial.what)
+
+    def _say(self, trial: _Trial, how: str, style: str, what: str) -> None:
         accuracy = f"{trial.curve[-1]:.4f}" if trial.curve else "-"
         line = Text.assemble(
             f"trial {trial.number:>4}  ",
@@ -129,9 +149,30 @@ class Progress(Callback):
 
     def _totals(self) -> Text:
         seconds = time.monotonic() - self._begun
-        counts = ", ".join(f"{n} {how}" for how, n in self._ended.items())
-        best = "" if self._best is None else f" · best accuracy {self._best:.4f}"
-        return Text(
-            f"{counts}, {len(self._running)} running{best} · {self._epochs / seconds:.1f} epochs/s · {seconds:.0f} s",
-            style="bold",
-        )
+        counts = ", ".join(f"{n} {how}" for how, n in self._counts.items())
+        parts = [f"{counts}, {len(self._running)} running"]
+        if self._best is not None:
+            parts.append(f"best accuracy {self._best:.4f}, {self._front} on the front")
+        parts += [f"{self._epochs / max(seconds, 1e-9):.1f} epochs/s", _clock(seconds)]
+        left = self._left(seconds)
+        if self._running and left is not None:
+            parts.append(f"about {_clock(left)} left")
+        return Text(" · ".join(parts), style="bold")
+
+    def _left(self, seconds: float) -> float | None:
+        """Seconds until the trials, at the pace so far, or the time budget come to an end."""
+        ended = sum(self._counts.values())
+        ends = []
+        if ended:
+            ends.append((self._config.search.trials - self._ended_before - ended) * seconds / ended)
+        if self._budget_s is not None:
+            ends.append(self._budget_s - seconds)
+        return max(0.0, min(ends)) if ends else None
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

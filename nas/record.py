@@ -1,90 +1,147 @@
 """The study DB as the driver writes it: the only writer, and the only state of a search.
 
-What is written is an ordinary Optuna study with the objectives accuracy and FLOPs. States mean what they say:
-COMPLETE is a trial trained for the full budget, PRUNED one that ASHA stopped (its curve kept as intermediate
-values, no final value), FAIL one that broke (with its reason), RUNNING one that is to go on.
+What is written is an ordinary Optuna study. States mean what they say: COMPLETE is a trial trained for the full
+budget, PRUNED one that ASHA stopped (its curve kept as intermediate values, no final value), FAIL one that broke (with
+its reason), RUNNING one that is to go on. Intermediate values are the accuracy after each epoch.
+
+The end of a trial takes several writes. The first says what the others will be, so that an end that was cut short is
+brought to its end when the study is opened again.
 """
 
+import logging
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import optuna
-import sqlalchemy as sa
 from optuna.distributions import BaseDistribution
-from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas.config import Config
-from results.database import parse_url, shown
+from nas.objectives import Entry, Objective
+from nas.storage import patiently
+from nas.trial_rows import CreateTrial
+from results.records import checkpoint_folder
+from results.remote import is_remote
 from search_space.architecture import Architecture
 from search_space.costs import Cost
-from search_space.errors import InputError, first_line
+from search_space.errors import InputError
 
-OBJECTIVES = ("accuracy", "flops")
-DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize")
-_RECORDED_VERSIONS = ("senas", "torch", "torchvision", "ray", "optuna", "sqlalchemy")
+_T = TypeVar("_T")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Candidate:
     """An architecture about to be tried: what it costs, and the parameters that proposed it.
 
-    A baseline that the space does not contain has no parameters.
+    A baseline that the space does not contain has no parameters. ``costs`` are the values of priced objectives.
     """
 
     architecture: Architecture
     cost: Cost
+    costs: Mapping[str, float]
     parameters: Mapping[str, Any]
     distributions: Mapping[str, BaseDistribution]
     baseline: str | None = None
 
 
+@dataclass(frozen=True)
+class Ending:
+    """How a trial ended.
+
+    Attributes:
+        history: what was measured after each epoch.
+        values: of the objectives, in their order; for COMPLETE alone.
+        metrics: further figures of the last epoch.
+    """
+
+    state: Literal["COMPLETE", "PRUNED", "FAIL"]
+    history: Sequence[Entry] = ()
+    values: Sequence[float] | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+    traceback: str | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a study records of the search besides its configuration.
+
+    Attributes:
+        normalisation: that of the training images, which whoever uses an export has to apply too.
+        fingerprints: of the images that trials are trained on and scored by, by the split's name.
+        run: who runs it with what: versions, git revision, host.
+    """
+
+    normalisation: Mapping[str, Any]
+    fingerprints: Mapping[str, str]
+    run: Mapping[str, Any]
+
+
 class StudyRecord:
     """One study, open for writing. Trials are addressed by their number."""
 
-    def __init__(self, storage: BaseStorage, study_id: int, checkpoints: Path) -> None:
+    def __init__(
+        self,
+        storage: BaseStorage,
+        study_id: int,
+        objectives: Sequence[Objective],
+        checkpoints: str,
+        create: CreateTrial | None = None,
+    ) -> None:
         self._storage = storage
+        self._create = create or self._create_by_optuna
         self._study_id = study_id
         self._checkpoints = checkpoints
+        self._keeps_history = any(o.source == "measured" and o.name != "accuracy" for o in objectives)
         self._ids: dict[int, int] = {}
         self._epochs_written: dict[int, int] = {}
 
     @classmethod
-    def open(cls, url: str, config: Config, *, normalisation: Mapping[str, Any]) -> "StudyRecord":
+    def open(
+        cls,
+        storage: BaseStorage,
+        config: Config,
+        objectives: Sequence[Objective],
+        facts: Facts,
+        *,
+        create: CreateTrial | None = None,
+    ) -> "StudyRecord":
         """The study of a configuration, begun if it does not exist.
 
-        ``normalisation`` is that of the training images, which whoever uses an export has to apply too.
+        Args:
+            create: a faster way of making a trial than Optuna's.
 
         Raises:
-            InputError: the DB cannot be opened, or it holds a study of that name that is not senas's, or one
-                that another configuration began; the message shows the difference.
+            InputError: there is a study of that name that is not senas's, or one that another configuration or other
+                images began; the message shows the difference.
         """
-        storage = _open_storage(url)
-        known = {study.study_name: study for study in storage.get_all_studies()}
-        if config.study in known:
-            study_id = known[config.study]._study_id
-            _check_that_it_goes_on(config, storage.get_study_user_attrs(study_id))
-        else:
-            study = optuna.create_study(study_name=config.study, storage=storage, directions=list(DIRECTIONS))
-            with warnings.catch_warnings():
-                # "Experimental" since Optuna 3.2, and the only way to name objectives.
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names(list(OBJECTIVES))
-            study_id = study._study_id
-            storage.set_study_user_attr(study_id, "epochs", config.search.epochs)
-            storage.set_study_user_attr(study_id, "versions", {name: version(name) for name in _RECORDED_VERSIONS})
-        storage.set_study_user_attr(study_id, "normalisation", dict(normalisation))
-        storage.set_study_user_attr(study_id, "config", config.to_dict())
+        study_id = _study_id(storage, config.study, objectives)
         attributes = storage.get_study_user_attrs(study_id)
-        if "checkpoints" not in attributes:
-            storage.set_study_user_attr(study_id, "checkpoints", str(_unused_folder(config.folder / "checkpoints")))
-            attributes = storage.get_study_user_attrs(study_id)
-        return cls(storage, study_id, Path(attributes["checkpoints"]))
+        if "config" in attributes:
+            _check_that_it_goes_on(config, facts, attributes)
+        checkpoints = attributes.get("checkpoints") or _place_of_checkpoints(config)
+        said = {
+            "epochs": config.search.epochs,
+            "normalisation": dict(facts.normalisation),
+            "fingerprints": dict(facts.fingerprints),
+            "checkpoints": checkpoints,
+            "runs": [*attributes.get("runs", []), dict(facts.run)],
+            "config": config.to_dict(),  # the last, so that a study with a configuration has all the others
+        }
+        for key, value in said.items():
+            if attributes.get(key) != value:
+                storage.set_study_user_attr(study_id, key, value)
+        record = cls(storage, study_id, objectives, checkpoints, create)
+        record._settle()
+        return record
 
     def trials(self) -> list[FrozenTrial]:
         """All trials by number, as they are in the DB now."""
@@ -96,12 +153,14 @@ class StudyRecord:
 
     def start(self, candidate: Candidate) -> int:
         """Records a trial as RUNNING and returns its number."""
-        attributes = {
+        attributes: dict[str, Any] = {
             "architecture": candidate.architecture.to_dict(),
             "architecture_id": candidate.architecture.id,
             "flops": candidate.cost.flops,
             "params": candidate.cost.params,
         }
+        if candidate.costs.keys() - attributes.keys():
+            attributes["costs"] = dict(candidate.costs)
         if candidate.baseline is not None:
             attributes["baseline"] = candidate.baseline
         template = create_trial(
@@ -110,54 +169,137 @@ class StudyRecord:
             distributions=dict(candidate.distributions),
             user_attrs=attributes,
         )
-        trial_id = self._storage.create_new_trial(self._study_id, template_trial=template)
-        number = self._storage.get_trial_number_from_id(trial_id)
+        attempts = count(1)
+        trial_id, number = patiently(lambda: self._create_once(template, attempt=next(attempts)))
         self._ids[number] = trial_id
         self._epochs_written[number] = 0
-        # The number is the DB's to give, so the folder's name can only follow it.
-        self._storage.set_trial_user_attr(trial_id, "checkpoint", str(self.checkpoint_folder(number)))
         return number
 
-    def checkpoint_folder(self, number: int) -> Path:
-        """Where the checkpoints of a trial lie."""
-        return self._checkpoints / f"trial-{number:05d}"
+    def checkpoints_of(self, number: int) -> str:
+        """The folder, or the URL, that the checkpoints of a trial lie at."""
+        return checkpoint_folder(self._checkpoints, number)
 
-    def write_curve(self, number: int, accuracies: Sequence[float]) -> None:
-        """Records the accuracy after each epoch; epochs that were recorded before are left as they are."""
-        for epoch in range(self._epochs_written[number] + 1, len(accuracies) + 1):
-            self._storage.set_trial_intermediate_value(self._ids[number], epoch, accuracies[epoch - 1])
+    def write_history(self, number: int, history: Sequence[Entry]) -> None:
+        """Records what each epoch measured; epochs that were recorded before are left as they are."""
+        trial_id, done = self._ids[number], self._epochs_written[number]
+        if self._keeps_history and len(history) > done:
+            self._write(self._storage.set_trial_user_attr, trial_id, "history", [dict(entry) for entry in history])
+        for epoch in range(done + 1, len(history) + 1):
+            accuracy = history[epoch - 1]["accuracy"]
+            self._write(self._storage.set_trial_intermediate_value, trial_id, epoch, accuracy)
             self._epochs_written[number] = epoch
 
-    def complete(self, number: int, values: Sequence[float], metrics: Mapping[str, Any]) -> None:
-        """Ends a trial that used its full budget; ``values`` are those of the objectives, in their order."""
-        self._storage.set_trial_user_attr(self._ids[number], "metrics", dict(metrics))
-        self._storage.set_trial_state_values(self._ids[number], TrialState.COMPLETE, values)
+    def write_costs(self, number: int, costs: Mapping[str, float]) -> None:
+        """Records the costs of a trial, of which one was measured."""
+        self._write(self._storage.set_trial_user_attr, self._ids[number], "costs", dict(costs))
 
-    def prune(self, number: int, metrics: Mapping[str, Any]) -> None:
-        """Ends a trial that ASHA stopped. It has a curve and no values, so it cannot pass for a finished one."""
-        self._storage.set_trial_user_attr(self._ids[number], "metrics", dict(metrics))
-        self._storage.set_trial_state_values(self._ids[number], TrialState.PRUNED)
+    def write_losses_of_its_process(self, number: int, losses: Sequence[Mapping[str, Any]]) -> None:
+        """Records how often a trial's process was lost: after which epoch, and why."""
+        self._write(self._storage.set_trial_user_attr, self._ids[number], "lost", [dict(loss) for loss in losses])
 
-    def fail(self, number: int, reason: str, traceback: str | None = None) -> None:
-        """Ends a trial that broke, with the reason in one line and the traceback where there is one."""
-        self._storage.set_trial_user_attr(self._ids[number], "fail_reason", reason)
-        if traceback is not None:
-            self._storage.set_trial_user_attr(self._ids[number], "traceback", traceback)
-        self._storage.set_trial_state_values(self._ids[number], TrialState.FAIL)
+    def end(self, number: int, ending: Ending) -> None:
+        """Ends a trial. COMPLETE alone has values, so that no other can pass for a finished one."""
+        said: dict[str, Any] = {"state": ending.state, "metrics": dict(ending.metrics)}
+        if len(ending.history) > self._epochs_written[number]:
+            said["history"] = [dict(entry) for entry in ending.history]
+        if ending.values is not None:
+            said["values"] = list(ending.values)
+        if ending.traceback is not None:
+            self._write(self._storage.set_trial_user_attr, self._ids[number], "traceback", ending.traceback)
+        if ending.reason is not None:
+            self._write(self._storage.set_trial_user_attr, self._ids[number], "fail_reason", ending.reason)
+        self._write(self._storage.set_trial_user_attr, self._ids[number], "ending", said)
+        self._carry_out(number, said)
+
+    def _carry_out(self, number: int, ending: Mapping[str, Any]) -> None:
+        self.write_history(number, ending.get("history", ()))
+        state = TrialState[ending["state"]]
+        self._write(self._end_once, self._ids[number], state, ending.get("values"))
+
+    def _settle(self) -> None:
+        """Brings ends that were cut short to their end."""
+        for trial in self.trials():
+            if trial.state == TrialState.RUNNING and "ending" in trial.user_attrs:
+                self._carry_out(trial.number, trial.user_attrs["ending"])
+
+    def _write(self, call: Callable[..., _T], *arguments: Any) -> _T:
+        """A write that does no harm when it is repeated, repeated while the DB's server is away."""
+        return patiently(call, *arguments)
+
+    def _create_once(self, template: FrozenTrial, attempt: int) -> tuple[int, int]:
+        """Creates a trial, unless an attempt before did and only its answer was lost."""
+        if attempt > 1:
+            known = set(self._ids.values())
+            for trial in self._storage.get_all_trials(self._study_id, deepcopy=False, states=(TrialState.RUNNING,)):
+                same = trial.user_attrs.get("architecture_id") == template.user_attrs["architecture_id"]
+                if same and trial._trial_id not in known:
+                    return trial._trial_id, trial.number
+        return self._create(self._study_id, template)
+
+    def _create_by_optuna(self, study_id: int, template: FrozenTrial) -> tuple[int, int]:
+        trial_id = self._storage.create_new_trial(study_id, template_trial=template)
+        return trial_id, self._storage.get_trial_number_from_id(trial_id)
+
+    def _end_once(self, trial_id: int, state: TrialState, values: Sequence[float] | None) -> None:
+        try:
+            self._storage.set_trial_state_values(trial_id, state, values)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            if self._storage.get_trial(trial_id).state != state:
+                raise
 
 
-def _open_storage(url: str) -> BaseStorage:
-    address = parse_url(url)
-    try:
-        _check_folder(address)
-        # Optuna tells of its schema's creation at INFO; what a user has to know, we say.
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        return get_storage(RDBStorage(url))
-    except ImportError as error:
-        raise InputError(f"the database of {shown(address)} needs a driver: {error}") from error
-    except (sa.exc.SQLAlchemyError, RuntimeError, optuna.exceptions.OptunaError) as error:
-        reason = getattr(error, "orig", None) or error.__cause__ or error
-        raise InputError(f"cannot open the study DB {shown(address)}: {first_line(reason)}") from error
+def history_of(trial: FrozenTrial) -> list[dict[str, float]]:
+    """What a recorded trial measured after each epoch."""
+    curve = [accuracy for _, accuracy in sorted(trial.intermediate_values.items())]
+    kept = trial.user_attrs.get("history", [])
+    return [{**(kept[i] if i < len(kept) else {}), "accuracy": accuracy} for i, accuracy in enumerate(curve)]
+
+
+def costs_of(trial: FrozenTrial) -> dict[str, float]:
+    """What a recorded trial costs, by objective."""
+    attributes = trial.user_attrs
+    return {"flops": attributes["flops"], "params": attributes["params"], **attributes.get("costs", {})}
+
+
+def _study_id(storage: BaseStorage, name: str, objectives: Sequence[Objective]) -> int:
+    """The study of a name, created if it is not there.
+
+    One without attributes, parameters or trials was left by a driver that was killed while it was made.
+    """
+    directions = [StudyDirection[objective.direction.upper()] for objective in objectives]
+    names = [objective.name for objective in objectives]
+    known = {study.study_name: study for study in storage.get_all_studies()}
+    if name not in known:
+        study = optuna.create_study(study_name=name, storage=storage, directions=directions)
+        _name_objectives(study, names)
+        return study._study_id
+    study_id = known[name]._study_id
+    if "config" in storage.get_study_user_attrs(study_id):
+        return study_id
+    study = optuna.load_study(study_name=name, storage=storage)
+    if study.user_attrs.keys() - _WRITTEN_BEFORE_THE_CONFIG or study.trials or study.directions != directions:
+        raise InputError(f"study '{name}' was not made by senas: choose another name with --study")
+    _name_objectives(study, names)
+    return study_id
+
+
+_WRITTEN_BEFORE_THE_CONFIG = {"epochs", "normalisation", "fingerprints", "checkpoints", "runs"}
+
+
+def _name_objectives(study: optuna.Study, names: list[str]) -> None:
+    with warnings.catch_warnings():
+        # "Experimental" since Optuna 3.2, and the only way to name objectives.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(names)
+
+
+def _place_of_checkpoints(config: Config) -> str:
+    """Where the configuration says, or a folder beside the study's other files that is not in use."""
+    wanted = config.checkpoints
+    if wanted is not None and is_remote(wanted):
+        return f"{wanted.rstrip('/')}/{config.study}"
+    folder = config.folder / "checkpoints" if wanted is None else Path(wanted).expanduser().absolute() / config.study
+    return str(_unused_folder(folder))
 
 
 def _unused_folder(wanted: Path) -> Path:
@@ -166,25 +308,22 @@ def _unused_folder(wanted: Path) -> Path:
     return next(folder for folder in chain([wanted], numbered) if not folder.exists())
 
 
-def _check_folder(address: sa.URL) -> None:
-    if address.get_backend_name() == "sqlite" and address.database not in (None, "", ":memory:"):
-        file = Path(str(address.database))
-        if not file.absolute().parent.is_dir():
-            raise InputError(f"the study DB {file} cannot be made: there is no folder {file.absolute().parent}")
-        if file.is_dir():
-            raise InputError(f"the study DB {file} is a folder: name a file")
-
-
-def _check_that_it_goes_on(config: Config, attributes: Mapping[str, Any]) -> None:
-    """Refuses to mix two configurations in one study."""
-    if "config" not in attributes:
-        raise InputError(f"study '{config.study}' was not made by senas: choose another name with --study")
+def _check_that_it_goes_on(config: Config, facts: Facts, attributes: Mapping[str, Any]) -> None:
+    """Refuses to mix two configurations, or two versions of the images, in one study."""
     before, now = Config.model_validate(attributes["config"]).identity(), config.identity()
     changed = [key for key in before.keys() | now.keys() if before.get(key) != now.get(key)]
     if changed:
         raise InputError(
             f"study '{config.study}' was begun with {_listed(before, changed)}, not {_listed(now, changed)}: "
             "undo the change, or begin another study with --study"
+        )
+    fingerprints = attributes.get("fingerprints", facts.fingerprints)
+    other = [name for name in facts.fingerprints if fingerprints.get(name) != facts.fingerprints[name]]
+    if other:
+        raise InputError(
+            f"the {' and '.join(other)} images of {config.data.name} are not those that study '{config.study}' was "
+            f"begun with (fingerprint {fingerprints.get(other[0])}, now {facts.fingerprints[other[0]]}): "
+            "bring the images back, or begin another study with --study"
         )
 
 

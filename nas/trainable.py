@@ -1,8 +1,10 @@
 """The actor that trains one trial after another, an epoch a step, and can go on where another actor stopped."""
 
 import json
+import shutil
+import tempfile
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,14 @@ from typing import Any
 import torch
 from ray.tune import Trainable
 
+from nas.objectives import Objective
+from results import remote
 from search_space.architecture import Architecture, Backbone
 from search_space.building import build
+from search_space.import_paths import import_object
+from search_space.latency import measure_latency
 from trainers import checkpoint
+from trainers.checkpoint_layout import folders
 from trainers.data import Splits
 from trainers.recipe import Recipe
 from trainers.run import TrainingRun
@@ -29,21 +36,24 @@ class Job:
     seed: int
     threads: int
     device: str
+    objectives: Sequence[Objective]
 
 
 class TrialActor(Trainable):
-    """Trains architectures. Everything of a trial is in its checkpoint folder, so any actor can take it over."""
+    """Trains architectures. Everything of a trial is in its checkpoints, so any actor can take it over."""
 
     def setup(self, config: dict[str, Any], job: Job) -> None:  # type: ignore[override]
         """Takes the first trial; building its network waits for the first step, where failures are told."""
         torch.set_num_threads(job.threads)
         self._job = job
         self._run: TrainingRun | None = None
+        self._take(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Takes the next trial in the same process."""
+        self._leave()
         self.config = new_config
-        self._run = None
+        self._take(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
@@ -58,12 +68,17 @@ class TrialActor(Trainable):
                     return self._report(self._run)
             self._run.train_epoch()
             self._run.evaluate()
-            checkpoint.save(self._run, self._folder)
-            return self._report(self._run)
         except Exception as error:
+            self._forget_the_network()
             reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-            curve = [] if self._run is None else [entry["top1"] for entry in self._run.curve if "top1" in entry]
-            return {"done": True, "fail_reason": reason, "traceback": traceback.format_exc(), "curve": curve}
+            return {"fail_reason": reason, "traceback": traceback.format_exc(), "history": []}
+        try:
+            self._checkpoints.save(self._run)
+        except OSError as error:  # no fault of the trial's, and the next ones would meet it as well
+            self._forget_the_network()
+            reason = f"no checkpoint can be written to {self.config['checkpoint']}: {error}"
+            return {"halt_reason": reason, "history": []}
+        return self._report(self._run)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing for Ray to keep: each epoch has been saved in the trial's own folder."""
@@ -71,23 +86,87 @@ class TrialActor(Trainable):
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """Nothing: the first step restores from the trial's own folder."""
 
-    @property
-    def _folder(self) -> Path:
-        return Path(self.config["checkpoint"])
+    def cleanup(self) -> None:
+        """The actor's end."""
+        self._leave()
+
+    def _take(self, config: Mapping[str, Any]) -> None:
+        place = config["checkpoint"]
+        self._checkpoints = _RemoteCheckpoints(place) if remote.is_remote(place) else _Checkpoints(Path(place))
+        self._latency: float | None = config["latency"]
+
+    def _leave(self) -> None:
+        self._forget_the_network()
+        self._checkpoints.close()
+
+    def _forget_the_network(self) -> None:
+        """Lets go of the network's memory, which after a lack of memory is what the next trial needs."""
+        self._run = None
+        if self._job.device == "cuda":
+            torch.cuda.empty_cache()
 
     def _start(self) -> TrainingRun:
         job = self._job
         architecture = Architecture.from_dict(json.loads(self.config["architecture"]))
         network = build(architecture, seed=job.seed, weights=job.weights.get(architecture.backbone))
-        run = TrainingRun(network, job.data, job.recipe, job.epochs, seed=job.seed, device=job.device)
-        checkpoint.restore(run, self._folder)
+        if self._latency is None and any(objective.source == "timed" for objective in job.objectives):
+            size = architecture.backbone.input_size
+            self._latency = measure_latency(network, size, device=job.device).median
+        metrics = {
+            objective.name: import_object("objective", objective.function)
+            for objective in job.objectives
+            if objective.source == "measured" and objective.function is not None
+        }
+        run = TrainingRun(network, job.data, job.recipe, job.epochs, seed=job.seed, device=job.device, metrics=metrics)
+        self._checkpoints.restore(run)
         return run
 
     def _report(self, run: TrainingRun) -> dict[str, Any]:
-        last = run.curve[-1]
-        return {
-            "curve": [entry["top1"] for entry in run.curve],
-            "loss": last["loss"],
-            "top5": last["top5"],
-            "done": run.finished,
-        }
+        # As a list, which Ray leaves alone where it would flatten a dictionary.
+        history = [_measured(entry) for entry in run.curve]
+        return {"history": history, "latency": self._latency}
+
+
+def _measured(entry: Mapping[str, Any]) -> dict[str, float]:
+    kept = {"top1": "accuracy"} | {name: name for name in entry if name not in ("epoch", "train_loss", "top1")}
+    return {new: entry[old] for old, new in kept.items() if entry.get(old) is not None}
+
+
+class _Checkpoints:
+    """A trial's checkpoints in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def restore(self, run: TrainingRun) -> None:
+        checkpoint.restore(run, self._folder)
+
+    def save(self, run: TrainingRun) -> None:
+        checkpoint.save(run, self._folder)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class _RemoteCheckpoints(_Checkpoints):
+    """A trial's checkpoints at a URL, with a folder of the same on this machine for the time of the trial."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(Path(tempfile.mkdtemp(prefix="senas-checkpoints-")))
+        self._url = url
+
+    def restore(self, run: TrainingRun) -> None:
+        remote.download(self._url, self._folder)
+        super().restore(run)
+
+    def save(self, run: TrainingRun) -> None:
+        """Uploads the new checkpoint before older ones are removed, so that there always is a whole one."""
+        super().save(run)
+        kept = [folder.name for folder in folders(self._folder)]
+        remote.upload(self._folder / kept[0], f"{self._url}/{kept[0]}")
+        for name in remote.names(self._url):
+            if name not in kept:
+                remote.remove(f"{self._url}/{name}")
+
+    def close(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)

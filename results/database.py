@@ -59,9 +59,10 @@ def _engine(address: URL) -> Engine:
         open_file = partial(_open_sqlite, _existing_file(address))
         return sa.create_engine("sqlite://", creator=open_file, poolclass=sa.NullPool)
     # MySQL, like SQLite, reads one moment within a transaction by itself; PostgreSQL only when told to.
-    isolation = {"isolation_level": "REPEATABLE READ"} if address.get_backend_name() == "postgresql" else {}
+    of_its_own = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    options = of_its_own if address.get_backend_name() == "postgresql" else {}
     try:
-        return sa.create_engine(address, poolclass=sa.NullPool, **isolation)
+        return sa.create_engine(address, poolclass=sa.NullPool, execution_options=options)
     except ModuleNotFoundError as error:
         raise InputError(f"{shown(address)} needs the Python package '{error.name}': install it") from None
 
@@ -82,22 +83,40 @@ def _open_sqlite(file: Path) -> sqlite3.Connection:
 
     A driver killed while it wrote leaves a journal that must be rolled back before anyone can read. SQLite does
     so for a connection that may write; such a file gets one, which is then kept from writing anything else.
+
+    A file with a write-ahead log is read through two files beside it. Where they are missing, so that nobody has the
+    DB open, and the folder lets us make none, it is read as one that does not change.
     """
-    connection = _connect(file, "ro")
+    connection = _connect(file, "mode=ro")
     try:
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1")
     except sqlite3.Error as error:
         connection.close()
-        if error.sqlite_errorname != "SQLITE_READONLY_ROLLBACK":
-            raise
-        connection = _connect(file, "rw")
-        connection.execute("PRAGMA query_only = ON")
+        match error.sqlite_errorname:
+            case "SQLITE_READONLY_ROLLBACK":
+                connection = _connect(file, "mode=rw")
+                connection.execute("PRAGMA query_only = ON")
+            case "SQLITE_READONLY_DIRECTORY" | "SQLITE_CANTOPEN":
+                _check_that_nothing_waits(file)
+                connection = _connect(file, "mode=ro&immutable=1")
+            case _:
+                raise
     return connection
 
 
-def _connect(file: Path, mode: str) -> sqlite3.Connection:
+def _check_that_nothing_waits(file: Path) -> None:
+    """Refuses to read a file past a log that holds the newest of it."""
+    log = file.with_name(f"{file.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise InputError(
+            f"cannot read {file}: its last changes are still in {log.name}, which takes a folder that you may write "
+            "to: copy both files into one"
+        )
+
+
+def _connect(file: Path, how: str) -> sqlite3.Connection:
     # With isolation_level=None we begin transactions ourselves: Python would begin none for a SELECT.
-    return sqlite3.connect(f"file:{quote(str(file))}?mode={mode}", uri=True, isolation_level=None)
+    return sqlite3.connect(f"file:{quote(str(file))}?{how}", uri=True, isolation_level=None)
 
 
 def shown(address: URL) -> str:

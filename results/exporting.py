@@ -4,10 +4,14 @@ import json
 import re
 import secrets
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from results import remote
 from results.files import ARCHITECTURE, CHECKSUMMED, METADATA, README, WEIGHTS, sha256
 from results.loading import build_with_weights
 from results.records import TrialRecord
@@ -70,19 +74,19 @@ def export(
         raise InputError(f"trial {trial.number} of study '{study.name}' has no architecture to export")
     target = Path(directory).resolve()
     _check_target(target, force)
-    weights = _newest_weights(trial)
-    build_with_weights(architecture, weights)  # what cannot be loaded is not exported
-    metadata = _metadata(study, trial, architecture)
-    readme = _readme(target.name, study, trial, architecture)
+    with _newest_weights(trial) as weights:
+        build_with_weights(architecture, weights)  # what cannot be loaded is not exported
+        metadata = _metadata(study, trial, architecture)
+        readme = _readme(target.name, study, trial, architecture)
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    unfinished.mkdir()
-    try:
-        _write_files(unfinished, weights, architecture.to_yaml(), metadata, readme)
-        _put_in_place(unfinished, target)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        unfinished.mkdir()
+        try:
+            _write_files(unfinished, weights, architecture.to_yaml(), metadata, readme)
+            _put_in_place(unfinished, target)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
     return target
 
 
@@ -109,18 +113,35 @@ def _check_target(target: Path, force: bool) -> None:
         raise InputError(f"{target} holds something else than an export, so it is not replaced: name another")
 
 
-def _newest_weights(trial: TrialRecord) -> Path:
+@contextmanager
+def _newest_weights(trial: TrialRecord) -> Iterator[Path]:
     """The weights after the trial's last epoch; earlier ones would not have the accuracy that it is known by."""
     if trial.checkpoint is None:
         raise InputError(f"trial {trial.number} has no checkpoint in the study DB, so there are no weights to export")
-    folder = Path(trial.checkpoint)
-    if not folder.is_dir():
-        raise InputError(f"the checkpoint of trial {trial.number} is gone: there is no directory {folder}")
-    epochs = {int(match[1]): path for path in folder.iterdir() if (match := _EPOCH_FOLDER.fullmatch(path.name))}
+    if not remote.is_remote(trial.checkpoint):
+        folder = Path(trial.checkpoint)
+        if not folder.is_dir():
+            raise InputError(f"the checkpoint of trial {trial.number} is gone: there is no directory {folder}")
+        yield _weights_in(folder / _newest_epoch(trial, [path.name for path in folder.iterdir()]), trial)
+        return
+    name = _newest_epoch(trial, remote.names(trial.checkpoint))
+    with tempfile.TemporaryDirectory(prefix="senas-") as scratch:
+        remote.download(f"{trial.checkpoint}/{name}", Path(scratch))
+        yield _weights_in(Path(scratch), trial)
+
+
+def _newest_epoch(trial: TrialRecord, names: list[str]) -> str:
+    epochs = {int(match[1]): name for name in names if (match := _EPOCH_FOLDER.fullmatch(name))}
     if trial.epochs not in epochs:
         newest = f"the newest is of epoch {max(epochs)}" if epochs else "there is none"
-        raise InputError(f"trial {trial.number} has no checkpoint of its epoch {trial.epochs}: {newest} in {folder}")
-    weights = epochs[trial.epochs] / WEIGHTS
+        raise InputError(
+            f"trial {trial.number} has no checkpoint of its epoch {trial.epochs}: {newest} in {trial.checkpoint}"
+        )
+    return epochs[trial.epochs]
+
+
+def _weights_in(folder: Path, trial: TrialRecord) -> Path:
+    weights = folder / WEIGHTS
     if not weights.is_file():
         raise InputError(f"the checkpoint of trial {trial.number} lacks its weights: there is no {weights}")
     return weights
@@ -147,7 +168,7 @@ def _metadata(study: Study, trial: TrialRecord, architecture: Architecture) -> d
         "epochs": trial.epochs,
         "data": (study.config or {}).get("data"),
         **({} if normalisation is None else {"normalisation": normalisation}),
-        "versions": study.user_attrs.get("versions"),
+        "versions": (study.user_attrs.get("runs") or [{}])[-1].get("versions"),
         "senas": _senas_version(),
     }
 

@@ -16,6 +16,11 @@ State = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
 STATES: tuple[State, ...] = get_args(State)
 
 
+def checkpoint_folder(checkpoints: str, number: int) -> str:
+    """Where a trial's checkpoints lie, under the folder or the URL of its study's."""
+    return f"{checkpoints}/trial-{number:05d}"
+
+
 @dataclass(frozen=True)
 class TrialRecord:
     """One trial. What the study does not say, or does not say yet, is None.
@@ -31,7 +36,7 @@ class TrialRecord:
         is_pareto: COMPLETE, and no other COMPLETE trial is better in every objective of the study.
         curve: accuracy on the validation split after each recorded epoch; NaN where training diverged.
         baseline: the baseline's name if this trial is one, such as "no SE".
-        checkpoint: the folder that holds the trial's checkpoints, one folder per epoch.
+        checkpoint: the folder, or the URL, that holds the trial's checkpoints, one folder per epoch.
         parameters: what Optuna proposed, by parameter name.
         metrics: further figures of the last epoch, such as "loss".
         objectives: the final value of each objective by its name; empty unless COMPLETE.
@@ -82,6 +87,7 @@ class TrialRecord:
             "accuracy": _finite(self.accuracy),
             "flops": self.flops,
             "params": self.params,
+            "objectives": {name: _finite(value) for name, value in self.objectives.items()},
             "epochs": self.epochs,
             "duration_s": self.duration_s,
             "started": self.started.isoformat() if self.started else None,

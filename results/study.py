@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from results import tables
 from results.database import reading
 from results.front import front
-from results.records import STATES, State, TrialRecord
+from results.records import STATES, State, TrialRecord, checkpoint_folder
 from results.tables import Objective
 from search_space.errors import InputError, unknown
 
@@ -26,9 +26,8 @@ _ATTRIBUTES = (
     "flops",
     "params",
     "baseline",
-    "checkpoint",
     "fail_reason",
-    "metrics",
+    "ending",
 )
 
 
@@ -174,12 +173,15 @@ def open_study(url: str, name: str) -> Study:
         tables.check_tables(connection)
         study_id = _find(name, tables.study_ids(connection))
         objectives = tables.objectives(connection, study_id)
-        _check_accuracy(name, objectives)
+        attributes = tables.study_attributes(connection, study_id)
+        if "config" not in attributes:  # the intermediate values of our own are the accuracy, whatever the objectives
+            _check_accuracy(name, objectives)
+        checkpoints = attributes.get("checkpoints")
         return Study(
             name=name,
-            user_attrs=tables.study_attributes(connection, study_id),
+            user_attrs=attributes,
             objectives=objectives,
-            records=tuple(_records(connection, study_id, objectives)),
+            records=tuple(_records(connection, study_id, objectives, checkpoints)),
         )
 
 
@@ -217,7 +219,9 @@ def _summarise(connection: Connection, study_id: int, name: str) -> StudySummary
     )
 
 
-def _records(connection: Connection, study_id: int, objectives: Sequence[Objective]) -> Iterable[TrialRecord]:
+def _records(
+    connection: Connection, study_id: int, objectives: Sequence[Objective], checkpoints: str | None
+) -> Iterable[TrialRecord]:
     finals = tables.final_values(connection, study_id, objectives)
     attributes = tables.trial_attributes(connection, study_id, _ATTRIBUTES)
     curves = tables.curves(connection, study_id)
@@ -228,12 +232,13 @@ def _records(connection: Connection, study_id: int, objectives: Sequence[Objecti
         said = attributes.get(trial.id, {})
         final = finals.get(trial.id, {})
         curve = curves.get(trial.id, {})
+        last = next(reversed(curve.values()), None) if trial.state == "COMPLETE" else None
         yield TrialRecord(
             number=trial.number,
             state=trial.state,
             architecture_json=said.get("architecture"),
             architecture_id=_decoded(said, "architecture_id", str),
-            accuracy=final.get("accuracy"),
+            accuracy=final.get("accuracy", last),
             flops=_decoded(said, "flops", int) or _whole(final.get("flops")),
             params=_decoded(said, "params", int) or _whole(final.get("params")),
             epochs=max(curve, default=None if trial.state == "COMPLETE" else 0),
@@ -243,9 +248,9 @@ def _records(connection: Connection, study_id: int, objectives: Sequence[Objecti
             curve=tuple(curve.values()),
             fail_reason=_decoded(said, "fail_reason", str),
             baseline=_decoded(said, "baseline", str),
-            checkpoint=_decoded(said, "checkpoint", str),
+            checkpoint=checkpoint_folder(checkpoints, trial.number) if checkpoints else None,
             parameters=parameters.get(trial.id, {}),
-            metrics=_decoded(said, "metrics", dict) or {},
+            metrics=(_decoded(said, "ending", dict) or {}).get("metrics", {}),
             objectives=final,
         )
 

@@ -59,6 +59,21 @@ class Constraints(BaseModel):
             if bounds.max is not None and value > bounds.max:
                 yield f"{quantity} {value:.12g} is above the maximum {bounds.max:.12g}"
 
+    def excesses(self, cost: Cost) -> dict[str, float]:
+        """By how much a cost is beyond each bound, as a fraction of the bound: above 0 exactly where it is broken.
+
+        ``flops max`` is 0.1 where FLOPs are a tenth above their maximum and -0.1 where they are a tenth below it. Of
+        a bound that is 0, it is a fraction of the value.
+        """
+        excesses = {}
+        for quantity, value in quantities(cost).items():
+            bounds: Bounds = getattr(self, quantity)
+            if bounds.min is not None:
+                excesses[f"{quantity} min"] = (bounds.min - value) / (bounds.min or value or 1)
+            if bounds.max is not None:
+                excesses[f"{quantity} max"] = (value - bounds.max) / (bounds.max or value or 1)
+        return excesses
+
 
 def quantities(cost: Cost) -> dict[Quantity, float]:
     """What constraints are about, read off a cost."""

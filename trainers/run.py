@@ -1,6 +1,7 @@
 """Training one network, epoch by epoch, and scoring it."""
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +16,9 @@ from trainers.data import Splits
 from trainers.recipe import Recipe
 from trainers.schedule import check_length, learning_rate
 from trainers.streams import stream_seed
+
+Metric = Callable[[Tensor, Tensor], float]
+"""A figure of (logits [N, classes], labels [N]), on the device that trains, of all held-out images at once."""
 
 # Scoring keeps no activations for a backward pass, so this many training batches fit where one was trained.
 _TRAINING_BATCHES_PER_SCORED_ONE = 4
@@ -62,6 +66,7 @@ class TrainingRun:
         epochs: the full budget, over which the learning rate's schedule spans.
         seed: selects the data order, the augmentation and the dropout.
         device: where to train.
+        metrics: further figures to score by, by name; they are noted in the curve.
 
     Raises:
         InputError: there are fewer training images than a batch has, or the warm-up takes all epochs.
@@ -76,8 +81,10 @@ class TrainingRun:
         *,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         check_recipe(recipe, epochs, data)
+        self.metrics = dict(metrics or {})
         self.recipe = recipe
         self.epochs = epochs
         self.seed = seed
@@ -126,11 +133,11 @@ class TrainingRun:
         """Scores the network, as it is now, on the held-out images, and notes it in the curve at this epoch.
 
         Raises:
-            DivergedError: the loss is infinite or not a number.
+            DivergedError: the loss, or a further metric, is infinite or not a number.
         """
-        metrics = self._score()
+        metrics, further = self._score()
         if self.curve:
-            self.curve[-1] |= asdict(metrics)
+            self.curve[-1] |= asdict(metrics) | further
         return metrics
 
     def _losses_of_an_epoch(self) -> list[Tensor]:
@@ -155,26 +162,35 @@ class TrainingRun:
         return loss.detach()
 
     @torch.no_grad()
-    def _score(self) -> Metrics:
+    def _score(self) -> tuple[Metrics, dict[str, float]]:
         self.model.eval()
         size = _TRAINING_BATCHES_PER_SCORED_ONE * self.recipe.batch_size
         guesses = 5 if self._held_out.num_classes > 5 else 1
-        hits, losses = [], []
+        hits, losses, kept = [], [], []
         batches = zip(torch.split(self._held_out.images, size), torch.split(self._held_out.labels, size), strict=True)
         for images, labels in batches:
             logits = self._logits(images)
             losses.append(F.cross_entropy(logits, labels, reduction="sum"))
             hits.append((logits.topk(guesses).indices == labels[:, None]).sum(dim=0))
+            if self.metrics:
+                kept.append(logits)
         count = len(self._held_out)
         loss = torch.stack(losses).cpu().double().sum().item() / count
         if not math.isfinite(loss):
             raise DivergedError(f"the held-out loss is {loss} after epoch {self.epoch} of {self.epochs}")
         by_rank = torch.stack(hits).sum(dim=0).tolist()
-        return Metrics(
+        metrics = Metrics(
             top1=by_rank[0] / count,
             top5=sum(by_rank) / count if guesses == 5 else None,
             loss=loss,
         )
+        return metrics, {name: self._further(name, metric, kept) for name, metric in self.metrics.items()}
+
+    def _further(self, name: str, metric: Metric, logits: list[Tensor]) -> float:
+        value = float(metric(torch.cat(logits), self._held_out.labels))
+        if not math.isfinite(value):
+            raise DivergedError(f"{name} is {value} after epoch {self.epoch} of {self.epochs}")
+        return value
 
     def _logits(self, images: Tensor) -> Tensor:
         normalized = images.float().sub_(self._mean).div_(self._std).contiguous(memory_format=self._memory_format)

@@ -79,7 +79,7 @@ def pareto(
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
-    """Show the front: complete trials that no other beats in both accuracy and FLOPs, and the baselines beside it."""
+    """Show the front: complete trials that no other beats in every objective, and the baselines beside it."""
     opened = open_study(storage, study)
     front = opened.front(max_flops, max_params)
     if as_json:
@@ -114,11 +114,18 @@ def print_front(study: Study, front: list[TrialRecord]) -> None:
     if not front:
         out.print(f"The front of {study.name} is empty: no complete trial (within the limits).")
         return
-    out.print(trial_table(front, title=f"Pareto front of {study.name}: validation accuracy against FLOPs"))
+    out.print(trial_table(front, title=f"Pareto front of {study.name}: {_axes(study)}"))
     rest = [trial for trial in study.baselines() if trial.number not in {member.number for member in front}]
     if rest:
         out.print()
         out.print(trial_table(rest, title="Baselines off the front"))
+
+
+def _axes(study: Study) -> str:
+    """What the front is of, such as "validation accuracy against FLOPs"."""
+    names = {"accuracy": "validation accuracy", "flops": "FLOPs", "params": "parameters"}
+    first, *others = (names.get(objective.name, objective.name) for objective in study.objectives)
+    return f"{first} against {' and '.join(others)}" if others else first
 
 
 def _write_drawing(trial: TrialRecord, file: Path) -> None:
@@ -144,6 +151,7 @@ def _print_trial(study: Study, trial: TrialRecord) -> None:
         "started": f"{trial.started:%Y-%m-%d %H:%M:%S}" if trial.started else None,
         "duration": f"{trial.duration_s:.1f} s" if trial.duration_s is not None else None,
         "curve": f"{sparkline(trial.curve)}  {' '.join(f'{value:.4f}' for value in trial.curve)}",
+        "objectives": ", ".join(f"{name} {value:.6g}" for name, value in trial.objectives.items()) or None,
         "metrics": ", ".join(f"{key} {value:.4f}" for key, value in trial.metrics.items()) or None,
         "parameters": ", ".join(f"{key}={value}" for key, value in trial.parameters.items()) or None,
         "checkpoint": trial.checkpoint,

@@ -43,10 +43,15 @@ def stage_label(site: Site, previous: Site | None) -> str:
     return "" if previous is not None and site.stage == previous.stage else f"{site.stage} {site.stage_name}"
 
 
+_ALWAYS_SHOWN = ("accuracy", "flops", "params")
+
+
 def trial_table(trials: Iterable[TrialRecord], *, title: str | None = None) -> Table:
     """Trials as rows: a star marks the front; an accuracy in brackets is that of a curve's last epoch."""
     table = plain_table(title=title)
-    for name in ("", "trial", "state", "accuracy", "FLOPs", "params", "epochs"):
+    trials = list(trials)
+    others = dict.fromkeys(name for trial in trials for name in trial.objectives if name not in _ALWAYS_SHOWN)
+    for name in ("", "trial", "state", "accuracy", "FLOPs", "params", *others, "epochs"):
         table.add_column(name, justify="left" if name in ("", "state") else "right", no_wrap=True)
     table.add_column("curve", no_wrap=True)
     table.add_column("architecture", overflow="fold")
@@ -58,6 +63,7 @@ def trial_table(trials: Iterable[TrialRecord], *, title: str | None = None) -> T
             _accuracy(trial),
             count(trial.flops),
             count(trial.params),
+            *(f"{trial.objectives[name]:.4g}" if name in trial.objectives else "" for name in others),
             "" if trial.epochs is None else str(trial.epochs),
             sparkline(trial.curve),
             _what(trial),

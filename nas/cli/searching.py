@@ -1,5 +1,6 @@
 """The command search: runs or goes on with a search, and ends by saying what came of it."""
 
+import logging
 import re
 import shlex
 import shutil
@@ -7,16 +8,26 @@ import sys
 from contextlib import redirect_stdout
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.console import Console
+from rich.logging import RichHandler
 
 from nas.cli.options import DEFAULT_STORAGE, AsJson, ConfigFile, Overrides, Storage
 from nas.cli.queries import print_front
 from nas.cli.render import console, print_json
 from nas.config import Config, load_config
+from results.records import TrialRecord
 from results.study import Study, open_study
 from search_space.errors import InputError
+
+if TYPE_CHECKING:  # Ray and torch take seconds to load
+    from nas.driver import Outcome
+
+log = logging.getLogger(__name__)
+
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 BEST = "best"
 """The folder, beside a study's checkpoints, that the best architecture is exported to."""
@@ -33,11 +44,15 @@ def search(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of proposals, weights and data order.")] = None,
     overrides: Overrides = None,
     storage: Storage = DEFAULT_STORAGE,
+    log_level: Annotated[
+        LogLevel, typer.Option(help="What else is told on stderr, such as waiting for the DB's server.")
+    ] = "warning",
     as_json: AsJson = False,
 ) -> None:
     """Run a search, or go on with it: nothing that has finished is run again.
 
-    Ends with the front, the baselines beside it, and the best architecture exported.
+    Ends with the front, the baselines beside it, and the best architecture exported. Ctrl-C or SIGTERM finishes the
+    running epochs first (exit code 130 or 143), a second one ends at once; either way the next start goes on.
     """
     options = {"search.trials": trials, "search.seed": seed}
     chosen = [f"{key}={value}" for key, value in options.items() if value is not None]
@@ -47,23 +62,33 @@ def search(
     from nas.driver import search as run
     from nas.progress import Progress
 
+    out = console(stderr=True)
+    _log_to(out, log_level)
     # Ray has messages of its own, and stdout is for what came of the search.
-    with redirect_stdout(sys.stderr), Progress(checked, console(stderr=True)) as progress:
-        exhausted = run(checked, storage, address=address, time_budget=budget, callbacks=(progress,))
-    _conclude(checked, open_study(storage, checked.study), storage, exhausted, as_json)
+    with redirect_stdout(sys.stderr), Progress(checked, out, time_budget=budget) as progress:
+        outcome = run(checked, storage, address=address, time_budget=budget, listener=progress)
+    _conclude(checked, open_study(storage, checked.study), storage, outcome, as_json)
+    if outcome.signal is not None:
+        raise typer.Exit(128 + outcome.signal)
 
 
-def _conclude(config: Config, study: Study, storage: str, exhausted: bool, as_json: bool) -> None:
+def _log_to(out: Console, level: LogLevel) -> None:
+    """The log of senas's own packages, in between the lines of the progress."""
+    handler = RichHandler(console=out, show_path=False, show_time=level == "debug")
+    for package in ("nas", "trainers", "results", "search_space"):
+        logger = logging.getLogger(package)
+        logger.setLevel(level.upper())
+        logger.handlers = [handler]
+
+
+def _conclude(config: Config, study: Study, storage: str, outcome: "Outcome", as_json: bool) -> None:
     best = study.best()
-    exported = None
-    if best is not None:
-        from results.exporting import export
-
-        exported = export(study, best, config.folder / BEST, force=True)
+    exported = None if best is None else _export(study, best, config.folder / BEST)
     if as_json:
         print_json(
             {
                 "study": study.name,
+                "stopped_by": outcome.signal and outcome.signal.name,
                 "front": [trial.to_json() for trial in study.front()],
                 "baselines": [trial.to_json() for trial in study.baselines()],
                 "best": None if best is None else best.number,
@@ -73,17 +98,31 @@ def _conclude(config: Config, study: Study, storage: str, exhausted: bool, as_js
     else:
         print_front(study, study.front())
         console().print()
-        _print_what_is_left(config, study, exhausted)
+        _print_what_is_left(config, study, outcome)
         _print_places(study, storage, exported)
-        _print_next_commands(config, study, storage, exhausted)
+        _print_next_commands(config, study, storage, outcome.exhausted)
     if best is None and (reasons := [trial.fail_reason for trial in study.trials() if trial.fail_reason]):
         raise RuntimeError(f"no trial was completed; the first failure was: {reasons[0]}")
 
 
-def _print_what_is_left(config: Config, study: Study, exhausted: bool) -> None:
+def _export(study: Study, best: TrialRecord, folder: Path) -> Path | None:
+    """The best as files; None, and why, where its checkpoints cannot be read from this machine."""
+    from results.exporting import export
+
+    try:
+        return export(study, best, folder, force=True)
+    except (InputError, OSError) as error:
+        log.warning("the best, trial %s, is not exported: %s", best.number, error)
+        return None
+
+
+def _print_what_is_left(config: Config, study: Study, outcome: "Outcome") -> None:
     ended = _ended(study)
-    if exhausted:
+    if outcome.exhausted:
         console().print("Every architecture of the space has been tried.")
+    elif outcome.stalled and config.search.stop_when_stalled is not None:
+        trials = config.search.stop_when_stalled.trials
+        console().print(f"The front has not grown over the last {trials} trials, so the search ended.")
     elif ended < config.search.trials:
         console().print(f"{ended} of {config.search.trials} trials have ended: start the same command again to go on.")
 
@@ -111,7 +150,7 @@ def _print_next_commands(config: Config, study: Study, storage: str, exhausted: 
     program = _program()
     width = max(len(command) for command in steps.values())
     for what, command in steps.items():
-        out.print(f"  {program} {command:<{width}}  # {what}", soft_wrap=True)
+        out.print(f"  {program} {command:<{width}}  # {what}", soft_wrap=True, markup=False)
 
 
 def _ended(study: Study) -> int:

@@ -5,7 +5,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+
+import results
+from search_space import InputError
 
 TINY = """
 backbone: {name: resnet8, options: {width: 4}}
@@ -21,6 +27,7 @@ class Senas:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.storage = f"sqlite:///{folder / 'senas.db'}"
         (folder / "tiny.yaml").write_text(TINY)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
@@ -52,6 +59,17 @@ class Senas:
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
         return Senas(folder)
 
-    @property
-    def storage(self) -> str:
-        return f"sqlite:///{self.folder / 'senas.db'}"
+    def study(self, name: str = "tiny") -> results.Study:
+        """The study as it is now."""
+        return results.open_study(self.storage, name)
+
+    def wait_until(self, holds: Callable[[list[results.TrialRecord]], bool], seconds: float = 120) -> None:
+        """Waits until something holds of the trials."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            # The DB may be in the making, or its server away.
+            with suppress(InputError):
+                if holds(self.study().trials()):
+                    return
+            time.sleep(0.05)
+        raise AssertionError("the search did not get that far")

@@ -1,21 +1,15 @@
 """Whole searches with real Ray on real digits: their records, going on, being killed, failing."""
 
 import json
-import os
-import signal
-import time
 from collections import Counter
 
 import optuna
 import pytest
 import torch
-from ray.tune import Callback
 
 import results
 from nas.config import load_config
-from nas.driver import search
 from nas.plan import plan
-from search_space import InputError
 
 pytestmark = pytest.mark.slow
 
@@ -128,7 +122,7 @@ def test_another_configuration_under_the_same_name_is_refused(copied):
 
 def test_a_killed_search_goes_on_from_its_checkpoints(senas):
     process = senas.start("search", "tiny.yaml", "--set", "search.asha=null", "--set", "search.epochs=12")
-    wait_until(senas, lambda trials: any(2 <= t.epochs < 12 and t.state == "RUNNING" for t in trials[5:]))
+    senas.wait_until(lambda trials: any(2 <= t.epochs < 12 and t.state == "RUNNING" for t in trials[5:]))
     senas.kill(process)
     before = study_of(senas).trials()
     interrupted = [trial for trial in before if trial.state == "RUNNING"]
@@ -164,33 +158,6 @@ def test_a_training_that_diverges_is_a_failure_with_its_reason(senas):
     assert "Traceback" not in ended.stderr
 
 
-def test_actors_are_reused_and_a_lost_worker_is_replaced(senas, monkeypatch):
-    """Two actors, or a third in the place of the one that is killed, train all trials to their end."""
-    monkeypatch.chdir(senas.folder)
-    workers = Workers()
-    config = load_config(senas.folder / "tiny.yaml", ["search.asha=null", "search.epochs=6"])
-    search(config, senas.storage, callbacks=(workers,))
-    trials = study_of(senas).trials()
-    assert {trial.state for trial in trials} == {"COMPLETE"}
-    assert len(trials) == TRIALS
-    assert workers.killed is not None
-    assert len(workers.seen) <= 3
-
-
-class Workers(Callback):
-    """Notes the processes that train, and kills one of them in the middle of a trial."""
-
-    def __init__(self):
-        self.seen = set()
-        self.killed = None
-
-    def on_trial_result(self, iteration, trials, trial, result, **info):
-        self.seen.add(result["pid"])
-        if self.killed is None and trial.config["number"] >= 6 and len(result["curve"]) == 3:
-            self.killed = result["pid"]
-            os.kill(self.killed, signal.SIGKILL)
-
-
 def test_a_space_smaller_than_the_trials_asked_for_ends_the_search(senas):
     space = "{variant: standard, position: standard, ratio: [1], insertion: {choices: [true, false], per: network}}"
     words = ("search", "tiny.yaml", "--set", f"space={space}", "--set", "search.epochs=1")
@@ -207,16 +174,3 @@ def test_a_time_budget_leaves_the_rest_for_the_next_time(senas):
     trials = study_of(senas).trials()
     assert len(trials) < TRIALS
     assert {trial.state for trial in trials} >= {"RUNNING"}
-
-
-def wait_until(senas, holds, seconds=120):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if (senas.folder / "senas.db").exists():
-            try:
-                if holds(study_of(senas).trials()):
-                    return
-            except InputError:
-                pass  # the DB is being made
-        time.sleep(0.1)
-    raise AssertionError("the search did not get that far")

@@ -70,7 +70,8 @@ def searched_file(tmp_path_factory: pytest.TempPathFactory, backbone: Backbone, 
     study = _new_study(f"sqlite:///{file}")
     study.set_user_attr("config", {"data": {"name": "digits"}, "trials": 40})
     study.set_user_attr("epochs", EPOCHS)
-    study.set_user_attr("versions", {"torch": "2.15"})
+    study.set_user_attr("checkpoints", "/runs")
+    study.set_user_attr("runs", [{"versions": {"torch": "2.14"}}, {"versions": {"torch": "2.15"}}])
     generator = random.Random(0)
     for number in range(40):
         trial = study.ask()
@@ -97,8 +98,7 @@ def _describe(trial: optuna.Trial, architecture: Architecture, flops: int) -> No
         "architecture_id": architecture.id,
         "flops": flops,
         "params": flops // 10,
-        "checkpoint": f"/runs/{trial.number}",
-        "metrics": {"loss": 0.5, "top5": 0.9},
+        "ending": {"state": "COMPLETE", "metrics": {"loss": 0.5, "top5": 0.9}},
     }
     for key, value in attributes.items():
         trial.set_user_attr(key, value)

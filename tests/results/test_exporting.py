@@ -56,7 +56,7 @@ def study(trial: TrialRecord) -> Study:
         name="a study",
         user_attrs={
             "config": {"data": {"name": "digits"}},
-            "versions": {"torch": "2.15"},
+            "runs": [{"versions": {"torch": "2.15"}}],
             "normalisation": {"mean": [0.5], "std": [0.25]},
         },
         objectives=(Objective("accuracy", True), Objective("flops", False)),

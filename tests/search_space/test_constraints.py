@@ -15,7 +15,7 @@ from search_space import feasible
 from search_space.architecture import Architecture
 from search_space.backbones import resolve
 from search_space.constraints import Bounds, Constraints, quantities
-from search_space.costs import cost
+from search_space.costs import Cost, cost
 from search_space.errors import InputError
 from search_space.space import SearchSpace
 from search_space.spec import SpaceSpec
@@ -342,3 +342,37 @@ def test_too_many_sums_are_still_all_reckoned_with(monkeypatch):
     for value in sums:
         check(space, members, {"flops": {"min": value, "max": value}})
         check(space, members, {"flops": {"min": value + 0.25, "max": value + 0.5}})
+
+
+@given(
+    st.dictionaries(st.sampled_from(QUANTITIES), st.tuples(*[st.none() | st.floats(0, 2)] * 2), min_size=1),
+    st.sampled_from(["cnn3", "resnet8"]),
+)
+def test_excesses_are_above_zero_exactly_where_a_bound_is_broken(bounds, name):
+    """Bounds are given as multiples of what the cost is, so that some are broken, some met, and some met exactly."""
+    price = cost(trace(SMALL[name]), Architecture(trace(SMALL[name]).backbone))
+    actual = quantities(price)
+    given = {
+        quantity: dict(zip(("min", "max"), sorted_bounds(low, high, actual[quantity]), strict=True))
+        for quantity, (low, high) in bounds.items()
+    }
+    constraints = Constraints.model_validate(given)
+    excesses = constraints.excesses(price)
+    assert excesses.keys() == {f"{q} {end}" for q in given for end in ("min", "max") if given[q][end] is not None}
+    assert sum(excess > 0 for excess in excesses.values()) == len(list(constraints.violations(price)))
+
+
+def sorted_bounds(low, high, value):
+    """A least and a most around or beside a value; equal to it, or None, where they are no multiples."""
+    scaled = [None if factor is None else factor * (value or 1.0) for factor in (low, high)]
+    return scaled if None in scaled else sorted(scaled)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "excess"),
+    [({"max": 100.0}, 0.1), ({"max": 220.0}, -0.5), ({"min": 220.0}, 0.5), ({"min": 100.0}, -0.1), ({"max": 0}, 1)],
+)
+def test_an_excess_is_a_fraction_of_the_bound(bounds, excess):
+    bound = Constraints.model_validate({"flops": {key: float(value) for key, value in bounds.items()}})
+    price = Cost(flops=110, params=10, memory=10, se_flops=0, se_params=0)
+    assert list(bound.excesses(price).values()) == pytest.approx([excess])

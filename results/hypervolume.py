@@ -1,0 +1,31 @@
+"""The hypervolume of a front: how much of the space below a reference point it dominates (Zitzler & Thiele, 1998)."""
+
+from collections.abc import Sequence
+
+from results.front import front
+
+
+def hypervolume(losses: Sequence[Sequence[float]], reference: Sequence[float]) -> float:
+    """The exact hypervolume of points whose every objective is minimised.
+
+    Points that are not below the reference in every objective dominate nothing of it. The space is cut into slices
+    along the last objective, each with the hypervolume of one objective less: exact, and fast for the tens of points
+    that a front has.
+    """
+    inside = [tuple(point) for point in losses if all(v < r for v, r in zip(point, reference, strict=True))]
+    return _slice_by_slice([inside[index] for index in front(inside)], tuple(reference))
+
+
+def _slice_by_slice(points: Sequence[tuple[float, ...]], reference: tuple[float, ...]) -> float:
+    if not points:
+        return 0.0
+    if len(reference) == 1:
+        return reference[0] - min(point[0] for point in points)
+    rising = sorted(set(points), key=lambda point: point[-1])
+    ends = [point[-1] for point in rising[1:]] + [reference[-1]]
+    volume = 0.0
+    for count, (point, end) in enumerate(zip(rising, ends, strict=True), start=1):
+        if end > point[-1]:
+            section = [other[:-1] for other in rising[:count]]
+            volume += (end - point[-1]) * _slice_by_slice([section[i] for i in front(section)], reference[:-1])
+    return volume
