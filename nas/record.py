@@ -27,7 +27,7 @@ from nas.objectives import Entry, Objective
 from nas.storage import patiently
 from nas.trial_rows import CreateTrial
 from results.records import checkpoint_folder
-from results.remote import is_remote
+from results.remote import is_remote, join
 from search_space.architecture import Architecture
 from search_space.costs import Cost
 from search_space.errors import InputError
@@ -297,7 +297,7 @@ def _place_of_checkpoints(config: Config) -> str:
     """Where the configuration says, or a folder beside the study's other files that is not in use."""
     wanted = config.checkpoints
     if wanted is not None and is_remote(wanted):
-        return f"{wanted.rstrip('/')}/{config.study}"
+        return join(wanted, config.study)
     folder = config.folder / "checkpoints" if wanted is None else Path(wanted).expanduser().absolute() / config.study
     return str(_unused_folder(folder))
 

@@ -163,10 +163,10 @@ class _RemoteCheckpoints(_Checkpoints):
         """Uploads the new checkpoint before older ones are removed, so that there always is a whole one."""
         super().save(run)
         kept = [folder.name for folder in folders(self._folder)]
-        remote.upload(self._folder / kept[0], f"{self._url}/{kept[0]}")
+        remote.upload(self._folder / kept[0], remote.join(self._url, kept[0]))
         for name in remote.names(self._url):
             if name not in kept:
-                remote.remove(f"{self._url}/{name}")
+                remote.remove(remote.join(self._url, name))
 
     def close(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -126,7 +126,7 @@ def _newest_weights(trial: TrialRecord) -> Iterator[Path]:
         return
     name = _newest_epoch(trial, remote.names(trial.checkpoint))
     with tempfile.TemporaryDirectory(prefix="senas-") as scratch:
-        remote.download(f"{trial.checkpoint}/{name}", Path(scratch))
+        remote.download(remote.join(trial.checkpoint, name), Path(scratch))
         yield _weights_in(Path(scratch), trial)
 
 

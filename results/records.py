@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal, get_args
 
+from results.remote import join
 from search_space.architecture import Architecture
 from search_space.errors import InputError
 
@@ -18,7 +19,7 @@ STATES: tuple[State, ...] = get_args(State)
 
 def checkpoint_folder(checkpoints: str, number: int) -> str:
     """Where a trial's checkpoints lie, under the folder or the URL of its study's."""
-    return f"{checkpoints}/trial-{number:05d}"
+    return join(checkpoints, f"trial-{number:05d}")
 
 
 @dataclass(frozen=True)

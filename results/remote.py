@@ -14,6 +14,12 @@ def is_remote(place: str) -> bool:
     return "://" in place
 
 
+def join(place: str, name: str) -> str:
+    """A name under a path or a URL, whose query says how to reach it and stays at its end."""
+    path, mark, query = place.partition("?") if is_remote(place) else (place, "", "")
+    return f"{path.rstrip('/')}/{name}{mark}{query}"
+
+
 def upload(folder: Path, url: str) -> None:
     """Copies a folder with all that is in it to a URL, over what is there.
 

@@ -1,0 +1,304 @@
+"""The engine driven by hand: what it gives out, what it records, and how it goes on."""
+
+import dataclasses
+
+import pytest
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
+
+from nas.asha import Verdict
+from nas.assembly import make_engine
+from nas.config import parse_config
+from nas.engine import Listener
+from nas.plan import plan
+from nas.record import Facts, StudyRecord
+from search_space.errors import InputError
+
+EPOCHS = 8
+FACTS = Facts({"mean": [0.5]}, {"training": "a", "validation": "b"}, {"host": "here"})
+
+
+class Searched:
+    """A search in memory, whose engine can be made again from its study."""
+
+    def __init__(self, slots=2, space=None, **search):
+        settings = {"trials": 12, "epochs": EPOCHS, "sampler": "random", "asha": None, **search}
+        self.config = parse_config(
+            {
+                "study": "driven",
+                "backbone": {"name": "resnet8", "options": {"width": 4}},
+                "data": {"name": "digits"},
+                "space": space or {"position": ["standard", "pre", "post", "identity"], "ratio": [1, 2, 4]},
+                "search": settings,
+                "resources": {"retries": 1},
+            }
+        )
+        self.storage = InMemoryStorage()
+        self.planned = plan(self.config)
+        self.slots = slots
+        self.heard = Heard()
+        self.again()
+
+    def again(self, **search):
+        """Another engine on the same study, as after a stop."""
+        changed = self.config.search.model_copy(update=search)
+        self.config = self.config.model_copy(update={"search": changed})
+        planned = dataclasses.replace(self.planned, config=self.config)
+        record = StudyRecord.open(self.storage, self.config, planned.objectives, FACTS)
+        self.engine = make_engine(planned, record, slots=lambda: self.slots, listener=self.heard)
+
+    def trials(self):
+        (study,) = self.storage.get_all_studies()
+        return self.storage.get_all_trials(study._study_id)
+
+    def states(self):
+        return [trial.state.name for trial in self.trials()]
+
+    def start(self):
+        assignment = self.engine.next()
+        if assignment is not None:
+            self.engine.started(assignment.number)
+        return assignment
+
+    def train(self, assignment, accuracy=0.5, until=EPOCHS):
+        """Reports epoch by epoch until the assignment is over; gives the last verdict."""
+        for epoch in range(assignment.epochs + 1, until + 1):
+            verdict = self.engine.report(assignment.number, history(epoch, accuracy))
+            if verdict is not Verdict.GO_ON:
+                break
+        return verdict
+
+    def run(self, accuracy=lambda number: 0.5):
+        while (assignment := self.start()) is not None:
+            self.train(assignment, accuracy(assignment.number))
+
+
+class Heard(Listener):
+    def __init__(self):
+        self.said = []
+
+    def lost(self, number, reason):
+        self.said.append(("lost", number))
+
+    def paused(self, number):
+        self.said.append(("paused", number))
+
+    def ended(self, number, ending):
+        self.said.append((ending.state, number))
+
+
+def history(epochs, accuracy=0.5):
+    return [{"accuracy": accuracy, "loss": 1.0}] * epochs
+
+
+def test_as_many_start_at_once_as_there_is_room_for():
+    searched = Searched(slots=5)
+    numbers = [searched.start().number for _ in range(5)]
+    assert numbers == [0, 1, 2, 3, 4]
+    assert searched.engine.next() is None
+    assert not searched.engine.finished
+    searched.train(searched.engine._running[3])
+    assert searched.start().number == 5
+
+
+def test_room_that_comes_later_is_used():
+    searched = Searched(slots=1)
+    assert searched.start() is not None
+    assert searched.start() is None
+    searched.slots = 3
+    assert searched.start() is not None
+    assert searched.start() is not None
+    assert searched.start() is None
+
+
+def test_baselines_come_first_are_marked_and_are_never_stopped():
+    searched = Searched(asha={"eta": 2})
+    searched.run(accuracy=lambda number: 0.0 if number < 6 else 0.9 - number / 100)
+    baselines = [trial for trial in searched.trials() if "baseline" in trial.user_attrs]
+    assert [trial.number for trial in baselines] == list(range(6))
+    assert {trial.state for trial in baselines} == {TrialState.COMPLETE}
+    assert "PRUNED" in searched.states()
+
+
+@pytest.mark.parametrize("variant", ["stopping", "promotion"])
+def test_a_search_ends_with_every_trial_ended_and_each_architecture_once(variant):
+    searched = Searched(trials=30, asha={"variant": variant, "eta": 2})
+    searched.run(accuracy=lambda number: (number * 7 % 11) / 11)
+    assert len(searched.trials()) == 30
+    assert set(searched.states()) == {"COMPLETE", "PRUNED"}
+    assert len({trial.user_attrs["architecture_id"] for trial in searched.trials()}) == 30
+    assert searched.engine.finished
+    assert not searched.engine.has_work
+    for trial in searched.trials():
+        if trial.state == TrialState.COMPLETE:
+            assert len(trial.intermediate_values) == EPOCHS
+            assert trial.values == [trial.intermediate_values[EPOCHS], trial.user_attrs["flops"]]
+        else:
+            assert trial.values is None
+            assert len(trial.intermediate_values) in (1, 2, 4)
+
+
+def test_what_is_promoted_comes_before_what_is_new():
+    searched = Searched(slots=1, trials=20, asha={"variant": "promotion", "eta": 2})
+    for _ in range(6):  # the baselines
+        searched.train(searched.start())
+    first = searched.start()
+    assert searched.train(first, accuracy=0.9) is Verdict.PAUSE
+    assert ("paused", first.number) in searched.heard.said
+    back = searched.start()
+    assert (back.number, back.epochs) == (first.number, 1)
+
+
+def test_a_drained_search_goes_on_where_it_was():
+    searched = Searched(trials=8)
+    a, b = searched.start(), searched.start()
+    searched.train(a, until=3)
+    searched.engine.drain()
+    assert searched.engine.next() is None
+    assert searched.engine.report(a.number, history(4)) is Verdict.PAUSE
+    assert searched.engine.report(b.number, history(1)) is Verdict.PAUSE
+    assert searched.engine.finished
+    assert searched.states() == ["RUNNING", "RUNNING"]
+    searched.again()
+    back = [searched.start(), searched.start()]
+    assert [(x.number, x.epochs) for x in back] == [(0, 4), (1, 1)]
+    assert [x.architecture for x in back] == [a.architecture, b.architecture]
+    for assignment in back:
+        searched.train(assignment)
+    searched.run()
+    assert set(searched.states()) == {"COMPLETE"}
+
+
+def test_a_lost_trial_goes_on_at_once_and_fails_when_it_is_lost_in_a_row_without_an_epoch():
+    searched = Searched(slots=1)
+    for epoch in (2, 4):  # each time with an epoch done since
+        assignment = searched.start()
+        searched.train(assignment, until=epoch)
+        searched.engine.lose(assignment.number, "gone")
+    assignment = searched.start()
+    assert (assignment.number, assignment.epochs) == (0, 4)
+    searched.engine.lose(assignment.number, "gone")
+    assert searched.states() == ["FAIL"]
+    assert searched.trials()[0].user_attrs["fail_reason"] == "gone (2 times in a row at epoch 5)"
+    assert searched.heard.said == [("lost", 0), ("lost", 0), ("FAIL", 0)]
+    assert searched.start().number == 1
+
+
+def test_how_often_a_trial_was_lost_is_remembered_in_the_study():
+    searched = Searched(slots=1)
+    searched.engine.lose(searched.start().number, "gone")
+    searched.again()
+    searched.engine.lose(searched.start().number, "gone")
+    assert searched.states() == ["FAIL"]
+
+
+def test_a_failure_ends_its_trial_alone():
+    searched = Searched(trials=8)
+    broken = searched.start()
+    searched.train(broken, until=2)
+    searched.engine.fail(broken.number, "the loss is nan", "Traceback ...")
+    searched.run()
+    assert searched.states() == ["FAIL"] + 7 * ["COMPLETE"]
+    (failed, *_) = searched.trials()
+    assert failed.user_attrs["fail_reason"] == "the loss is nan"
+    assert failed.user_attrs["traceback"] == "Traceback ..."
+    assert len(failed.intermediate_values) == 2
+
+
+def test_a_halted_search_gives_out_nothing_and_goes_on_when_it_is_started_again():
+    searched = Searched(trials=8)
+    a, b = searched.start(), searched.start()
+    searched.engine.halt(a.number, "no space")
+    assert searched.engine.halted == "no space"
+    assert searched.engine.next() is None
+    assert searched.engine.report(b.number, history(1)) is Verdict.PAUSE
+    assert searched.engine.finished
+    searched.again()
+    searched.run()
+    assert set(searched.states()) == {"COMPLETE"}
+
+
+def test_nothing_that_breaks_the_constraints_is_trained():
+    free = Searched().planned.space.cost_range.flops
+    bound = (free[0] + free[1]) // 2
+    space = {
+        "position": ["standard", "pre", "post", "identity"],
+        "ratio": [1, 2, 4],
+        "constraints": {"flops": {"max": bound}},
+    }
+    searched = Searched(space=space, trials=20)
+    searched.run()
+    proposed = [trial for trial in searched.trials() if "baseline" not in trial.user_attrs]
+    assert len(proposed) == 14
+    assert all(trial.user_attrs["flops"] <= bound for trial in proposed)
+
+
+def test_a_front_that_no_longer_grows_ends_the_search():
+    searched = Searched(slots=1, trials=40, stop_when_stalled={"trials": 5})
+    searched.run(accuracy=lambda number: 0.5)  # after no SE, the cheapest, nothing is on the front
+    assert len(searched.trials()) == 6
+    assert searched.engine.stalled
+    searched.again()
+    assert not searched.engine.has_work
+    searched.again(stop_when_stalled=None)
+    assert searched.engine.has_work
+
+
+def test_a_front_that_grows_does_not():
+    searched = Searched(slots=1, trials=20, stop_when_stalled={"trials": 5})
+    searched.run(accuracy=lambda number: number / 20)
+    assert len(searched.trials()) == 20
+
+
+def test_what_is_measured_besides_accuracy_decides_again_after_a_stop():
+    """Rungs are made from loss, which Optuna has no place for beside the accuracy."""
+    searched = Searched(slots=1, trials=30, objectives=["loss"], asha={"variant": "promotion", "eta": 2})
+    for _ in range(6):
+        searched.train(searched.start())
+    losses = {6: 2.0, 7: 0.1}
+    for _ in range(2):
+        assignment = searched.start()
+        searched.engine.report(assignment.number, [{"accuracy": 0.5, "loss": losses[assignment.number]}])
+    asha = searched.engine._asha
+    before = {number: asha.standing(number) for number in (6, 7)}
+    searched.again()
+    assert {number: searched.engine._asha.standing(number) for number in (6, 7)} == before
+    assert before[7] < before[6]
+
+
+def test_another_search_under_the_same_name_is_refused():
+    searched = Searched()
+    with pytest.raises(InputError, match=r"begun with search.epochs = 8, not search.epochs = 9"):
+        searched.again(epochs=9)
+
+
+def test_other_images_are_refused():
+    searched = Searched()
+    other = dataclasses.replace(FACTS, fingerprints={"training": "a", "validation": "c"})
+    with pytest.raises(InputError, match="the validation images of digits are not those that study 'driven' was begun"):
+        StudyRecord.open(searched.storage, searched.config, searched.planned.objectives, other)
+
+
+def test_every_run_is_remembered_with_its_versions():
+    searched = Searched()
+    searched.again()
+    (study,) = searched.storage.get_all_studies()
+    assert searched.storage.get_study_user_attrs(study._study_id)["runs"] == [{"host": "here"}] * 2
+
+
+def test_a_study_that_was_left_half_made_is_made_whole():
+    whole = Searched()
+    storage = InMemoryStorage()
+    study = storage.create_new_study(list(whole.storage.get_all_studies()[0].directions), "driven")
+    storage.set_study_user_attr(study, "epochs", EPOCHS)
+    StudyRecord.open(storage, whole.config, whole.planned.objectives, FACTS)
+    assert storage.get_study_user_attrs(study)["config"] == whole.config.to_dict()
+
+
+def test_a_study_of_another_program_is_refused():
+    whole = Searched()
+    storage = InMemoryStorage()
+    study = storage.create_new_study(list(whole.storage.get_all_studies()[0].directions), "driven")
+    storage.create_new_trial(study)
+    with pytest.raises(InputError, match="was not made by senas"):
+        StudyRecord.open(storage, whole.config, whole.planned.objectives, FACTS)
