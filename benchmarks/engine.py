@@ -41,11 +41,10 @@ from ray.tune.search.optuna import OptunaSearch
 from nas import cluster
 from nas.assembly import make_engine
 from nas.config import Config, parse_config
-from nas.driver import _train
+from nas.driver import train
 from nas.engine import Listener
 from nas.lease import Lease
 from nas.plan import Plan, plan
-from nas.ray_tune import SearchStopper
 from nas.record import Ending, Facts, StudyRecord
 from nas.samplers import SAMPLERS
 from nas.simulator import Curves, simulate
@@ -162,7 +161,7 @@ def ours(trials: int, sampler: str, profile: Path | None = None) -> list[Moment]
                     opened, config, planned.objectives, Facts({}, {}, {}), create=create_by_rows(rows)
                 )
                 engine = make_engine(planned, record, slots=lambda: AT_ONCE, listener=watch)
-                _train(engine, trainable, SearchStopper(engine, ends), config.study)
+                train(engine, trainable, ends, config.study)
             watch.note()
         opened.remove_session()
     return watch.moments

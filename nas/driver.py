@@ -113,19 +113,26 @@ def search(
                 lease.check()
                 return interruption.signal is not None or time.monotonic() > deadline
 
-            _train(engine, _trainable(planned, needs, data), SearchStopper(engine, ends), config.study)
+            train(engine, _trainable(planned, needs, data), ends, config.study)
         if engine.halted is not None:
             raise RuntimeError(f"{engine.halted}. Nothing is lost: mend it and start the same command again to go on")
         return Outcome(engine.exhausted, engine.stalled, interruption.signal)
 
 
-def _train(engine: Engine, trainable: type[tune.Trainable], stopper: SearchStopper, name: str) -> None:
+def train(engine: Engine, trainable: type[tune.Trainable], ends: Callable[[], bool], name: str) -> None:
+    """Has Ray run the trials of an engine.
+
+    Args:
+        ends: whether the search is to end when the running epochs do.
+    """
+    scheduler = AshaScheduler(engine)
+    stopper = SearchStopper(engine, scheduler, ends)
     with tempfile.TemporaryDirectory(prefix="senas-ray-") as scratch:
         tune.run(
             trainable,
             name=name,
             search_alg=StudySearcher(engine),
-            scheduler=AshaScheduler(engine),
+            scheduler=scheduler,
             stop=stopper,
             callbacks=[stopper],
             num_samples=-1,  # the searcher says when it is finished

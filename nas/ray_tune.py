@@ -44,14 +44,37 @@ class StudySearcher(Searcher):
 
 
 class AshaScheduler(FIFOScheduler):
-    """Asks the engine whether a trial goes on, and tells it of trials that broke."""
+    """Asks the engine whether a trial goes on, and tells it of trials that broke.
+
+    Attributes:
+        error: what the engine raised, if it did. Raised here, Ray would wrap it into pages of its own.
+    """
 
     def __init__(self, engine: Engine) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._engine = engine
+        self.error: Exception | None = None
 
     def on_trial_result(self, controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Ray's question after each epoch: go on or stop. To pause is to stop for now."""
+        try:
+            return self._judge(trial, result)
+        except Exception as error:
+            self.error = error
+            return TrialScheduler.STOP
+
+    def on_trial_error(self, controller: Any, trial: Trial) -> None:
+        """The process of a trial was lost, or did not start."""
+        try:
+            self._engine.lose(trial.config["number"], _why_it_was_lost(trial.get_pickled_error()))
+        except Exception as error:
+            self.error = error
+
+    def choose_trial_to_run(self, controller: Any) -> Trial | None:
+        """None in particular: Ray starts what waits, in the order it was given out."""
+        return None
+
+    def _judge(self, trial: Trial, result: dict[str, Any]) -> str:
         number = trial.config["number"]
         if result.get("fail_reason"):
             self._engine.fail(number, result["fail_reason"], result.get("traceback"))
@@ -63,24 +86,18 @@ class AshaScheduler(FIFOScheduler):
         goes_on = self._engine.report(number, result["history"], measured) is Verdict.GO_ON
         return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
 
-    def on_trial_error(self, controller: Any, trial: Trial) -> None:
-        """The process of a trial was lost, or did not start."""
-        self._engine.lose(trial.config["number"], _why_it_was_lost(trial.get_pickled_error()))
-
-    def choose_trial_to_run(self, controller: Any) -> Trial | None:
-        """None in particular: Ray starts what waits, in the order it was given out."""
-        return None
-
 
 class SearchStopper(Stopper, Callback):
     """Ends the search where it is to end early, and tells the engine what runs and that time passes.
 
     Args:
+        scheduler: whose error ends the search.
         ends: whether the search is to end when the running epochs do. It may raise, which ends the search at once.
     """
 
-    def __init__(self, engine: Engine, ends: Callable[[], bool]) -> None:
+    def __init__(self, engine: Engine, scheduler: AshaScheduler, ends: Callable[[], bool]) -> None:
         self._engine = engine
+        self._scheduler = scheduler
         self._ends = ends
 
     def __getstate__(self) -> dict[str, Any]:
@@ -93,6 +110,8 @@ class SearchStopper(Stopper, Callback):
 
     def stop_all(self) -> bool:
         """Ray's question after every event."""
+        if self._scheduler.error is not None:
+            raise self._scheduler.error
         self._engine.tick()
         if not self._ends():
             return False

@@ -10,7 +10,7 @@ from nas.cli import main
 
 KEYS = {
     "number", "state", "architecture", "architecture_id", "accuracy", "flops", "params", "epochs", "duration_s",
-    "started", "is_pareto", "is_baseline", "curve", "fail_reason",
+    "objectives", "started", "is_pareto", "is_baseline", "curve", "fail_reason",
 }  # fmt: skip
 
 

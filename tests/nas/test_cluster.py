@@ -32,9 +32,9 @@ def free_port():
         return probe.getsockname()[1]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster():
-    """Three nodes of one CPU each, with a port for Ray clients on the head node."""
+    """Three nodes of one CPU each, with a port for Ray clients on the head node; the last test takes one away."""
     client = free_port()
     made = Cluster(
         initialize_head=True,
@@ -50,20 +50,6 @@ def cluster():
     made.client_url = f"ray://127.0.0.1:{client}"
     yield made
     made.shutdown()
-
-
-def test_a_node_that_leaves_is_survived_and_one_that_joins_late_is_used(senas, cluster):
-    process = senas.start("search", "tiny.yaml", *LONG, "--address", cluster.address)
-    senas.wait_until(lambda trials: sum(t.state == "RUNNING" and t.epochs > 1 for t in trials) >= NODES)
-    cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
-    cluster.add_node(num_cpus=2, object_store_memory=STORE)
-    senas.wait_until(lambda trials: sum(t.state == "RUNNING" for t in trials) >= NODES + 1)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    assert "it goes on from its last checkpoint" in err
-    trials = senas.study().trials()
-    assert {trial.state for trial in trials} == {"COMPLETE"}
-    assert len(trials) == 8
 
 
 def with_own_blocks(senas):
@@ -88,3 +74,17 @@ def test_through_a_ray_client_the_search_is_driven_from_the_cluster(senas, clust
     assert {trial.state for trial in senas.study().trials()} == {"COMPLETE"}
     wrong = senas.run(*words, "--address", cluster.client_url, "--storage", senas.storage, "--seed", "9", code=2)
     assert "search.seed = 0, not search.seed = 9" in wrong.stderr
+
+
+def test_a_node_that_leaves_is_survived_and_one_that_joins_late_is_used(senas, cluster):
+    process = senas.start("search", "tiny.yaml", *LONG, "--address", cluster.address)
+    senas.wait_until(lambda trials: sum(t.state == "RUNNING" and t.epochs > 1 for t in trials) >= NODES)
+    cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
+    cluster.add_node(num_cpus=2, object_store_memory=STORE)
+    senas.wait_until(lambda trials: sum(t.state == "RUNNING" for t in trials) >= NODES + 1)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "it goes on from its last checkpoint" in err
+    trials = senas.study().trials()
+    assert {trial.state for trial in trials} == {"COMPLETE"}
+    assert len(trials) == 8

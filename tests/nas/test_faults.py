@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -221,9 +221,10 @@ class KillsAWorker(Listener):
 def actors_of_ours():
     """The processes that train, of the Ray that this process has started."""
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (entry / "cmdline").read_bytes().startswith(b"ray::TrialActor"):
-            parent = int(entry.name)
-            while parent > 1 and parent != os.getpid():
-                parent = int((Path("/proc") / str(parent) / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == os.getpid():
-                yield int(entry.name)
+        with suppress(OSError):  # it has ended meanwhile
+            if entry.name.isdigit() and (entry / "cmdline").read_bytes().startswith(b"ray::ResourceTrainable"):
+                parent = int(entry.name)
+                while parent > 1 and parent != os.getpid():
+                    parent = int((Path("/proc") / str(parent) / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == os.getpid():
+                    yield int(entry.name)

@@ -18,7 +18,7 @@ LONG = ("--set", "search.asha=null", "--set", "search.epochs=60")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_finishes_the_running_epochs_prints_the_front_and_the_next_start_goes_on(senas, number, code):
+def test_a_signal_finishes_the_running_epochs_and_prints_the_front(senas, number, code):
     process = senas.start("search", "tiny.yaml", *LONG, "--set", "search.trials=7")
     senas.wait_until(lambda trials: any(trial.state == "RUNNING" and trial.epochs > 3 for trial in trials))
     process.send_signal(number)
@@ -32,10 +32,6 @@ def test_a_signal_finishes_the_running_epochs_prints_the_front_and_the_next_star
     for trial in running:  # the epoch that was running is in the study, and in a checkpoint
         newest = max(int(folder.name[-4:]) for folder in (senas.folder / trial.checkpoint).glob("epoch-*"))
         assert newest == trial.epochs
-    senas.run("search", "tiny.yaml", *LONG, "--set", "search.trials=7", "--time-budget", "1s")
-    again = senas.study().trials()
-    for trial in running:
-        assert again[trial.number].curve[: trial.epochs] == trial.curve
 
 
 def test_a_second_signal_ends_at_once(senas):

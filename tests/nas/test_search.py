@@ -120,26 +120,6 @@ def test_another_configuration_under_the_same_name_is_refused(copied):
     assert study_of(copied) == before
 
 
-def test_a_killed_search_goes_on_from_its_checkpoints(senas):
-    process = senas.start("search", "tiny.yaml", "--set", "search.asha=null", "--set", "search.epochs=12")
-    senas.wait_until(lambda trials: any(2 <= t.epochs < 12 and t.state == "RUNNING" for t in trials[5:]))
-    senas.kill(process)
-    before = study_of(senas).trials()
-    interrupted = [trial for trial in before if trial.state == "RUNNING"]
-    assert interrupted
-
-    senas.run("search", "tiny.yaml", "--set", "search.asha=null", "--set", "search.epochs=12")
-
-    after = study_of(senas).trials()
-    assert len(after) == TRIALS
-    assert {trial.state for trial in after} == {"COMPLETE"}
-    assert len({trial.architecture_id for trial in after}) == TRIALS
-    for trial in before:
-        assert after[trial.number].curve[: len(trial.curve)] == trial.curve
-        if trial.state == "COMPLETE":
-            assert after[trial.number].duration_s == trial.duration_s
-
-
 def test_a_new_study_does_not_start_from_an_old_ones_checkpoints(copied):
     (copied.folder / "senas.db").unlink()
     copied.run("search", "tiny.yaml", "--trials", "1", "--set", "recipe.lr=0.05", "--set", "search.asha=null")
