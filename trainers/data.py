@@ -6,8 +6,10 @@ by :func:`final_splits` only, whose training set is everything that the search s
 
 import hashlib
 import struct
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +39,17 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As arrays, whose bytes Ray's object store keeps once a node and all processes there share."""
+        return {"images": self.images.cpu().numpy(), "labels": self.labels.cpu().numpy(), "classes": self.num_classes}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nobody writes to it
+            images, labels = torch.from_numpy(state["images"]), torch.from_numpy(state["labels"])
+        for name, value in (("images", images), ("labels", labels), ("num_classes", state["classes"])):
+            object.__setattr__(self, name, value)
 
     def to(self, device: torch.device | str) -> "ImageSet":
         """The same images on a device; nothing is copied if they are there."""

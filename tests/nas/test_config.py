@@ -49,9 +49,21 @@ def test_overrides_go_on_top(minimal):
 
 def test_identity_is_what_results_depend_on(minimal):
     config = load_config(minimal)
-    for override in ("search.trials=9", "output=elsewhere", "resources.cpus_per_trial=2", "data.download=true"):
+    for override in (
+        "search.trials=9",
+        "output=elsewhere",
+        "resources.cpus_per_trial=2",
+        "data.download=true",
+        "checkpoints=x",
+    ):
         assert load_config(minimal, [override]).identity() == config.identity()
-    for override in ("search.epochs=3", "search.seed=1", "recipe.lr=0.2", "space.ratio=[2]", "search.asha=null"):
+    for override in (
+        "search.epochs=3",
+        "search.seed=1",
+        "recipe.lr=0.2",
+        "search.asha=null",
+        "search.objectives=[accuracy]",
+    ):
         assert load_config(minimal, [override]).identity() != config.identity()
 
 
@@ -68,6 +80,18 @@ def test_identity_is_what_results_depend_on(minimal):
         ("search.sampler=tpa", "search.sampler: unknown value 'tpa': did you mean 'tpe'?"),
         ("search.asha.min_epochs=3", "search: asha.min_epochs 3 is above the 2 epochs"),
         ("data.name=digit", "data.name: unknown data set 'digit': did you mean 'digits'?"),
+        ("search.objectives=[acuracy]", "search.objectives: unknown objective 'acuracy': did you mean 'accuracy'?"),
+        ("search.objectives=[flops]", "search: objectives flops: none is measured by training, such as accuracy"),
+        ("search.objectives=[accuracy, accuracy]", "search: objectives accuracy, accuracy: each may be there once"),
+        ("search.objectives=[]", "search.objectives: must not be empty"),
+        ("search.objectives=[{name: ece, measure: 'm:f'}]", "objective ece needs a direction: maximize or minimize"),
+        ("search.objectives=[{name: ece, direction: minimize, measure: f}]", "objective ece: f is no import path"),
+        ("search.objectives=[{name: loss, direction: minimize, price: 'm:f'}]", "objective loss comes along"),
+        ("search.objectives=[{name: e, direction: minimize, price: 'm:f', measure: 'm:f'}]", "both measure and price"),
+        ("search.asha={brackets: 2, min_epochs: 1}", "search: asha.brackets 2 is above the number of rungs, 1"),
+        ("search.asha={variant: promote}", "search.asha.variant: unknown value 'promote': did you mean 'promotion'?"),
+        ("search.asha={ties: net}", "search.asha.ties: unknown value 'net'"),
+        ("search.stop_when_stalled={trials: 0}", "search.stop_when_stalled.trials: must be greater than or equal"),
         ("space.position=psot", "space.position: unknown value 'psot': did you mean 'post'?"),
         ("space.variant=bumb", "space.variant: unknown SE variant 'bumb': did you mean 'bump'?"),
         ("space.ratio=[]", "space.ratio: must not be empty"),

@@ -154,3 +154,38 @@ def test_a_time_budget_leaves_the_rest_for_the_next_time(senas):
     trials = study_of(senas).trials()
     assert len(trials) < TRIALS
     assert {trial.state for trial in trials} >= {"RUNNING"}
+
+
+OWN = """
+def worst_class(logits, labels):
+    hit = (logits.argmax(1) == labels).float()
+    return min(hit[labels == c].mean() for c in labels.unique())
+
+
+def blocks(architecture):
+    return len(architecture.se)
+"""
+
+
+def test_objectives_of_ones_own_and_a_latency(senas):
+    (senas.folder / "mine.py").write_text(OWN)
+    objectives = (
+        "[{name: worst, direction: maximize, measure: 'mine:worst_class'}, latency, "
+        "{name: blocks, direction: minimize, price: 'mine:blocks'}]"
+    )
+    ended = senas.run("search", "tiny.yaml", "--trials", "9", "--set", f"search.objectives={objectives}")
+    assert "worst against latency and blocks" in ended.stdout
+    study = senas.study()
+    complete = [trial for trial in study.trials() if trial.state == "COMPLETE"]
+    for trial in complete:
+        assert trial.objectives["blocks"] == len(trial.architecture.se)
+        assert 0 <= trial.objectives["worst"] <= trial.accuracy == trial.curve[-1]
+        assert 1e-5 < trial.objectives["latency"] < 10
+    theirs = optuna.load_study(study_name="tiny", storage=senas.storage)
+    assert theirs.metric_names == ["worst", "latency", "blocks"]
+    assert {t.number for t in theirs.best_trials} == {t.number for t in study.front()}
+    first = theirs.trials[0].user_attrs
+    assert first["history"][-1]["worst"] == complete[0].objectives["worst"]
+    missing = objectives.replace("worst_class", "best_class")
+    refused = senas.run("search", "tiny.yaml", "--study", "x", "--set", f"search.objectives={missing}", code=2)
+    assert "objective worst mine:best_class: module mine has no best_class" in refused.stderr
