@@ -41,7 +41,7 @@ on_node() { # NODE COMMAND...
 }
 
 nodes_alive() {
-    python - "$address:$port" 2>/dev/null <<'PYTHON' || echo 0
+    timeout 60 python - "$address:$port" 2>/dev/null <<'PYTHON' || echo 0
 import sys
 import ray
 
