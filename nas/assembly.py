@@ -37,7 +37,8 @@ def make_engine(
         make_asha(settings, planned),
         Settings(settings.trials, settings.epochs, planned.config.resources.retries),
         objectives=planned.objectives,
-        price=planned.price_all,
+        price=planned.price,
+        price_objectives=planned.price_objectives,
         baselines=planned.baselines(),
         slots=slots,
         stall=(

@@ -56,7 +56,8 @@ def connected(address: str | None, config: Config) -> Iterator[None]:
         try:
             ray.init(**where, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise InputError(f"no Ray cluster answers at '{address}': {first_line(error)}") from error
+            what = f"no Ray cluster answers at '{address}'" if address else "Ray does not start on this machine"
+            raise InputError(f"{what}: {first_line(error)}") from error
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
         logging.getLogger("ray.tune.tune").addFilter(_is_news)
         try:

@@ -44,6 +44,10 @@ class BackboneConfig(Section):
         return str(Path(weights).expanduser().absolute()) if weights is not None and is_file else weights
 
 
+_NAMES_IN_USE = ("epoch", "train_loss", "top1", "architecture", "architecture_id", "baseline", "costs")
+"""What the curve of a trial and the study DB call other things."""
+
+
 class ObjectiveConfig(Section):
     """An objective: one that comes along, by its name alone, or one's own.
 
@@ -72,6 +76,8 @@ class ObjectiveConfig(Section):
             raise ValueError(f"objective {self.name} has both measure and price: leave one out")
         if self.name in KNOWN:
             raise ValueError(f"objective {self.name} comes along: give your own another name")
+        if self.name in _NAMES_IN_USE:
+            raise ValueError(f"objective {self.name}: the name is in use for something else, give it another")
         if self.direction is None:
             raise ValueError(f"objective {self.name} needs a direction: maximize or minimize")
         if not is_import_path(functions[0]):

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 
 from ray import tune
+from ray.exceptions import RayError
 
 from nas import cluster
 from nas.assembly import make_engine
@@ -25,12 +26,13 @@ from nas.lease import Lease
 from nas.plan import Plan, plan
 from nas.provenance import this_run
 from nas.ray_client import is_ray_client, run_on_the_cluster
-from nas.ray_tune import AshaScheduler, SearchStopper, StudySearcher
+from nas.ray_tune import AshaScheduler, SearchStopper, StudySearcher, every_death_told
 from nas.record import Facts, StudyRecord
 from nas.storage import open_storage, writing_engine
 from nas.trainable import Job, TrialActor
 from nas.trial_rows import create_by_rows
 from search_space.building import check_weights
+from search_space.errors import first_line
 from trainers.data import Splits, fingerprint, search_splits
 from trainers.run import check_recipe
 
@@ -99,13 +101,16 @@ def search(
         rows = writing_engine(storage)
         stack.callback(rows.dispose)
         lease = stack.enter_context(Lease.take(rows, config.study))
-        record = StudyRecord.open(opened, config, planned.objectives, _facts(data), create=create_by_rows(rows))
+        record = StudyRecord.open(
+            opened, config, planned.objectives, _facts(data), create=create_by_rows(rows), guard=lease.check
+        )
         interruption = Interruption(log.warning)
         slots = _slots(config, needs, on_this_machine=address is None)
         engine = make_engine(planned, record, slots=slots, listener=listener)
         if engine.has_work:
             if address is None:
                 stack.enter_context(cluster.connected(None, config))
+                cluster.check_that_one_fits(needs, cluster.nodes_of_the_cluster())  # a container may have less
             stack.enter_context(interruption)  # after Ray, which takes SIGTERM for itself
             deadline = math.inf if time_budget is None else time.monotonic() + time_budget.total_seconds()
 
@@ -127,22 +132,27 @@ def train(engine: Engine, trainable: type[tune.Trainable], ends: Callable[[], bo
     """
     scheduler = AshaScheduler(engine)
     stopper = SearchStopper(engine, scheduler, ends)
-    with tempfile.TemporaryDirectory(prefix="senas-ray-") as scratch:
-        tune.run(
-            trainable,
-            name=name,
-            search_alg=StudySearcher(engine),
-            scheduler=scheduler,
-            stop=stopper,
-            callbacks=[stopper],
-            num_samples=-1,  # the searcher says when it is finished
-            reuse_actors=True,
-            max_failures=0,  # the engine gives out again what was lost
-            raise_on_failed_trial=False,
-            storage_path=scratch,
-            trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:05d}-{trial.trial_id}",
-            verbose=0,
-        )
+    with tempfile.TemporaryDirectory(prefix="senas-ray-") as scratch, every_death_told():
+        try:
+            tune.run(
+                trainable,
+                name=name,
+                search_alg=StudySearcher(engine, ends),
+                scheduler=scheduler,
+                stop=stopper,
+                callbacks=[stopper],
+                num_samples=-1,  # the searcher says when it is finished
+                reuse_actors=True,
+                max_failures=0,  # the engine gives out again what was lost
+                raise_on_failed_trial=False,
+                storage_path=scratch,
+                trial_dirname_creator=lambda trial: f"trial-{trial.config['number']:05d}-{trial.trial_id}",
+                verbose=0,
+            )
+        except RayError as error:
+            if not engine.finished:
+                raise
+            log.warning("an actor could not be ended in peace: %s", first_line(error))
 
 
 def _slots(config: Config, needs: Needs, *, on_this_machine: bool) -> Callable[[], int]:

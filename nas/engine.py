@@ -12,6 +12,8 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from traceback import format_exc
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -23,6 +25,7 @@ from nas.record import Candidate, Ending, StudyRecord, costs_of, history_of
 from nas.stall import StallRule
 from search_space.architecture import Architecture
 from search_space.costs import Cost
+from search_space.errors import first_line
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +105,8 @@ class Engine:
     Args:
         record: the study.
         asha: decides who goes on; None lets every trial use its full budget.
-        price: the cost of an architecture, and the values of priced objectives.
+        price: the cost of an architecture.
+        price_objectives: the values of the objectives that are priced; where it raises, the trial has failed.
         baselines: architectures that every study holds, by name; tried first and never stopped.
         slots: how many trials can be trained at once, asked whenever there may be room for one more.
         stall: ends the search when the front has stopped growing.
@@ -119,7 +123,8 @@ class Engine:
         settings: Settings,
         *,
         objectives: Sequence[Objective],
-        price: Callable[[Architecture], tuple[Cost, Mapping[str, float]]],
+        price: Callable[[Architecture], Cost],
+        price_objectives: Callable[[Architecture], dict[str, float]],
         baselines: Mapping[str, Architecture],
         slots: Callable[[], int],
         stall: StallRule | None = None,
@@ -131,6 +136,7 @@ class Engine:
         self._settings = settings
         self._objectives = tuple(objectives)
         self._price = price
+        self._price_objectives = price_objectives
         self._slots = slots
         self._stall = stall
         self._listener = listener or Listener()
@@ -143,6 +149,7 @@ class Engine:
         self._draining = False
         self._found_no_more = False
         self.halted: str | None = None
+        self._has_warned = False
         present = self._take_in(record.trials())
         self._baselines = deque((name, a) for name, a in baselines.items() if a.id not in present)
 
@@ -167,6 +174,11 @@ class Engine:
         return not self._running and (self._draining or not self.has_work)
 
     @property
+    def has_assigned(self) -> bool:
+        """Whether an assignment is out."""
+        return bool(self._running)
+
+    @property
     def training(self) -> frozenset[int]:
         """The trials that an epoch is being trained of."""
         return frozenset(self._training)
@@ -179,7 +191,7 @@ class Engine:
         if self._draining or len(self._running) >= self._slots():
             return None
         number = self._interrupted.popleft() if self._interrupted else self._promoted()
-        if number is None and self._wants_more:
+        while number is None and self._wants_more:
             number = self._begin()
         if number is None:
             if not self._running:
@@ -207,6 +219,7 @@ class Engine:
         if costs and any(trial.costs.get(name) != value for name, value in costs.items()):
             trial.costs |= costs
             self._record.write_costs(number, trial.costs)
+        self._compare_with_what_was_done(self._running[number], len(history))
         trial.history = list(history)
         self._listener.progressed(number, history)
         if len(history) >= self._settings.epochs:
@@ -293,43 +306,59 @@ class Engine:
                 curve = losses_of(self._objectives, trial.history, trial.costs)
                 if self._asha.record(trial.number, curve) is Verdict.PAUSE:
                     paused.add(trial.number)
+        for found in sorted(recorded, key=_ended_at):
+            self._remember_the_end(found)
         for found in recorded:
             trial = self._trials[found.number]
             self._remember(trial, found)
-            if found.state != TrialState.RUNNING:
+            if trial.ended or trial.baseline is not None:
                 self._withdraw(trial.number)
-            elif trial.number in paused and trial.baseline is None:
+            if trial.number in paused and trial.baseline is None and not trial.ended:
                 self._paused[trial.number] = None
-            else:
+            elif not trial.ended:
                 self._interrupted.append(trial.number)
         return {trial.architecture.id for trial in self._trials.values()}
 
+    def _remember_the_end(self, found: FrozenTrial) -> None:
+        """Tells the rule of stalling, for which the order in which trials ended matters."""
+        if self._stall is not None and found.state.is_finished():
+            if found.state == TrialState.COMPLETE:
+                self._stall.completed(found.values)
+            else:
+                self._stall.ended()
+
     def _remember(self, trial: _Trial, found: FrozenTrial) -> None:
-        if found.state == TrialState.COMPLETE and self._stall is not None:
-            self._stall.completed(found.values)
-        elif found.state != TrialState.RUNNING and self._stall is not None:
-            self._stall.ended()
+        proposed = trial.baseline is None
         if found.state == TrialState.PRUNED and trial.history:
             reached = values_at(self._objectives, trial.history[-1], trial.costs)
-            self._proposer.remember(trial.architecture, found, shortfall=self._shortfall(trial), reached=reached)
+            self._proposer.remember(
+                trial.architecture, found, proposed=proposed, shortfall=self._shortfall(trial), reached=reached
+            )
         else:
-            self._proposer.remember(trial.architecture, found)
+            self._proposer.remember(trial.architecture, found, proposed=proposed)
 
     def _begin(self) -> int | None:
-        """Records a new trial, a baseline or a proposal; None if there is nothing left to propose."""
+        """Records a new trial, a baseline or a proposal; None if nothing is left to propose, or it failed at once."""
         name, proposal = self._proposal()
         if proposal is None:
             self._found_no_more = True
             return None
-        cost, costs = self._price(proposal.architecture)
-        candidate = Candidate(
-            proposal.architecture, cost, costs, proposal.parameters, proposal.distributions, baseline=name
-        )
+        architecture = proposal.architecture
+        cost, costs, broken = self._price(architecture), dict[str, float](), None
+        try:
+            costs = self._price_objectives(architecture)
+        except Exception as error:  # code of the user's, and a fault of this trial's alone
+            broken = Ending("FAIL", reason=f"{type(error).__name__}: {first_line(error)}", traceback=format_exc())
+        candidate = Candidate(architecture, cost, costs, proposal.parameters, proposal.distributions, baseline=name)
         number = self._record.start(candidate)
         self._count += 1
         known = {"flops": float(cost.flops), "params": float(cost.params), **costs}
-        self._trials[number] = _Trial(number, proposal.architecture, known, name)
-        return number
+        self._trials[number] = _Trial(number, architecture, known, name)
+        if broken is None:
+            return number
+        self._end(self._trials[number], broken)
+        self._proposer.fail(architecture)
+        return None
 
     def _proposal(self) -> tuple[str | None, Proposal | None]:
         if self._baselines:
@@ -370,6 +399,17 @@ class Engine:
                 self._stall.completed(ending.values)
         self._listener.ended(trial.number, ending)
 
+    def _compare_with_what_was_done(self, assignment: Assignment, epochs: int) -> None:
+        if epochs < assignment.epochs and not self._has_warned:
+            self._has_warned = True
+            log.warning(
+                "trial %s goes on from epoch %s, though %s were done: does every node reach its checkpoints at %s?",
+                assignment.number,
+                epochs,
+                assignment.epochs,
+                assignment.checkpoint,
+            )
+
     def _let_go(self, number: int) -> None:
         self._running.pop(number, None)
         self._training.discard(number)
@@ -386,6 +426,10 @@ class Engine:
         """The share of the full budget that a stopped trial lacks; of one rung, those that stood better lack less."""
         standing = 0.0 if self._asha is None else self._asha.standing(trial.number)
         return 1 - (len(trial.history) - standing) / self._settings.epochs
+
+
+def _ended_at(found: FrozenTrial) -> datetime:
+    return found.datetime_complete or datetime.max
 
 
 def _metrics(trial: _Trial) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any
 
 from nas.config import Config
@@ -18,6 +19,9 @@ from search_space.spec import DIMENSIONS, SpaceSpec
 from search_space.tracing import trace
 from search_space.uniform_architectures import baselines
 from trainers.data_config import describe
+
+_NO_TOP5 = 5
+"""Classes up to which the five first guesses are all there are."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,22 @@ class Plan:
             if space.traced.backbone == architecture.backbone
         )
 
-    def price_all(self, architecture: Architecture) -> tuple[Cost, dict[str, float]]:
-        """The cost of an architecture, and the values of the objectives that are known before training."""
+    def price_objectives(self, architecture: Architecture) -> dict[str, float]:
+        """The values of the objectives that are known before training.
+
+        Raises:
+            ValueError: a function of the user's gives no finite number; what it raises itself is let through.
+        """
         priced = self.price(architecture)
         values = {}
         for objective in self.objectives:
             if objective.source == "priced":
                 own = self.functions.get(objective.name)
-                values[objective.name] = float(own(architecture) if own else getattr(priced, objective.name))
-        return priced, values
+                value = float(own(architecture) if own else getattr(priced, objective.name))
+                if not isfinite(value):
+                    raise ValueError(f"objective {objective.name} is {value}")
+                values[objective.name] = value
+        return values
 
     def ranges(self) -> list[tuple[float, float] | None]:
         """For each objective its range over the space, where that is known; distances are scaled by it."""
@@ -85,6 +96,8 @@ def plan(config: Config) -> Plan:
     }
     if len(chosen) < len(config.all_backbones):
         raise InputError("two of the backbones are the same, options included: leave one out")
+    if num_classes <= _NO_TOP5 and any(entry.name == "top5" for entry in config.search.objectives):
+        raise InputError(f"objective top5: of {num_classes} classes every network has all among its first five guesses")
     sites = {backbone: trace(backbone).sites for backbone in chosen}
     spaces = {}
     for backbone in chosen:

@@ -128,6 +128,8 @@ class Progress(Listener):
         trial = self._trials.get(number)
         if trial is not None:
             self._say(trial, how, style, ending.reason or trial.what)
+        elif ending.reason is not None:  # it did not come so far as to be trained
+            self._console.print(f"trial {number:>4}  {how}  {ending.reason}", markup=False)
 
     def _say(self, trial: _Trial, how: str, style: str, what: str) -> None:
         accuracy = f"{trial.curve[-1]:.4f}" if trial.curve else "-"

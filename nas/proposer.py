@@ -104,12 +104,14 @@ class Proposer:
         architecture: Architecture,
         trial: FrozenTrial,
         *,
+        proposed: bool = True,
         shortfall: float = 1.0,
         reached: Sequence[float] | None = None,
     ) -> None:
         """Takes in a trial of the study DB, as when a search goes on.
 
         Args:
+            proposed: whether the sampler proposed it; baselines are given to it.
             shortfall: of a PRUNED trial, the share of the full budget that it lacked, in (0, 1].
             reached: the values of a PRUNED trial where it stopped, if it got so far as to have any.
 
@@ -117,7 +119,7 @@ class Proposer:
             ValueError: the shortfall is not in (0, 1].
         """
         known = self._known[architecture.id] = _Known(ending=_ending(trial, shortfall, reached))
-        if self._begins_anew:
+        if self._begins_anew and proposed:
             self._to_replay.add(architecture.id)
         if not trial.params and self._space.encode(architecture) is None:
             return

@@ -5,10 +5,15 @@ process was lost, comes back as another trial of Ray's, which restores it from i
 """
 
 import json
-from collections.abc import Callable
+import logging
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.air.execution._internal import RayActorManager
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -18,20 +23,36 @@ from nas.asha import Verdict
 from nas.engine import Assignment, Engine
 from search_space.errors import first_line
 
+log = logging.getLogger(__name__)
+
 
 class StudySearcher(Searcher):
-    """Gives out the engine's assignments."""
+    """Gives out the engine's assignments.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        ends: whether the search is to end when the running epochs do.
+    """
+
+    def __init__(self, engine: Engine, ends: Callable[[], bool]) -> None:
         super().__init__()
         self._engine = engine
+        self._ends = ends
+        self._has_told = False
 
     def suggest(self, trial_id: str) -> Any:
         """The next assignment as Ray's configuration of a trial, None for none now, or Ray's word for the end."""
         assignment = self._engine.next()
-        if assignment is None:
-            return Searcher.FINISHED if self._engine.finished else None
-        return _as_config(assignment)
+        if assignment is not None:
+            return _as_config(assignment)
+        # With nothing to run, Ray asks for nothing but the next trial.
+        if not self._engine.has_assigned and self._ends():
+            self._engine.drain()
+        if self._engine.finished:
+            return Searcher.FINISHED
+        if not self._engine.has_assigned and not self._has_told:
+            self._has_told = True
+            log.warning("no node has room for a trial: waiting for one")
+        return None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the scheduler has told the engine, with all that it knows."""
@@ -66,7 +87,7 @@ class AshaScheduler(FIFOScheduler):
     def on_trial_error(self, controller: Any, trial: Trial) -> None:
         """The process of a trial was lost, or did not start."""
         try:
-            self._engine.lose(trial.config["number"], _why_it_was_lost(trial.get_pickled_error()))
+            self._engine.lose(trial.config["number"], _why_it_was_lost(_error_of(trial)))
         except Exception as error:
             self.error = error
 
@@ -137,6 +158,36 @@ def _as_config(assignment: Assignment) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def every_death_told() -> Iterator[None]:
+    """Lets a search survive every way in which Ray ends a process, for the time of a block.
+
+    Ray Tune knows of one, RayActorError, and ends with an error of its own at the others, such as that of Ray's memory
+    monitor. There is no setting for it, so they are given to it as the one that it knows.
+    """
+    known = RayActorManager._actor_task_failed
+
+    def any_death(self: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
+        if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
+            exception = RayActorError(error_msg=f"{type(exception).__name__}: {exception}")
+        known(self, tracked_actor_task, exception)
+
+    RayActorManager._actor_task_failed = any_death  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed = known  # type: ignore[method-assign]
+
+
+def _error_of(trial: Trial) -> Exception | None:
+    """What Ray has written of a trial's end. It is our own Ray's file, in our own folder."""
+    file = trial.pickled_error_file
+    if file is None or not Path(file).exists():
+        return None
+    error: Exception = pickle.loads(Path(file).read_bytes())
+    return error
+
+
 def _why_it_was_lost(error: Exception | None) -> str:
     """Ray's pages of what may have happened, in a few words."""
     text = str(error)
@@ -144,7 +195,7 @@ def _why_it_was_lost(error: Exception | None) -> str:
         return f"its process did not start: {text.strip().splitlines()[-1]}"
     if "node has died" in text or "node was terminated" in text:
         return "the node that it ran on was lost"
-    if isinstance(error, OutOfMemoryError) or "low on memory" in text:
+    if "OutOfMemoryError" in text or "low on memory" in text:
         return "Ray ended its process, because the node ran low on memory"
     if error is None or isinstance(error, RayActorError):
         return "its process ended unexpectedly: it was killed, ran out of memory or crashed, or its node was lost"

@@ -27,10 +27,10 @@ from nas.objectives import Entry, Objective
 from nas.storage import patiently
 from nas.trial_rows import CreateTrial
 from results.records import checkpoint_folder
-from results.remote import is_remote, join
+from results.remote import is_remote, join, names
 from search_space.architecture import Architecture
 from search_space.costs import Cost
-from search_space.errors import InputError
+from search_space.errors import InputError, first_line
 
 _T = TypeVar("_T")
 
@@ -95,8 +95,10 @@ class StudyRecord:
         objectives: Sequence[Objective],
         checkpoints: str,
         create: CreateTrial | None = None,
+        guard: Callable[[], None] = lambda: None,
     ) -> None:
         self._storage = storage
+        self._guard = guard
         self._create = create or self._create_by_optuna
         self._study_id = study_id
         self._checkpoints = checkpoints
@@ -113,11 +115,14 @@ class StudyRecord:
         facts: Facts,
         *,
         create: CreateTrial | None = None,
+        guard: Callable[[], None] = lambda: None,
     ) -> "StudyRecord":
         """The study of a configuration, begun if it does not exist.
 
         Args:
             create: a faster way of making a trial than Optuna's.
+            guard: called before every write, also before each repetition of one; it raises where the study is no
+                longer ours to write.
 
         Raises:
             InputError: there is a study of that name that is not senas's, or one that another configuration or other
@@ -139,7 +144,7 @@ class StudyRecord:
         for key, value in said.items():
             if attributes.get(key) != value:
                 storage.set_study_user_attr(study_id, key, value)
-        record = cls(storage, study_id, objectives, checkpoints, create)
+        record = cls(storage, study_id, objectives, checkpoints, create, guard)
         record._settle()
         return record
 
@@ -170,7 +175,7 @@ class StudyRecord:
             user_attrs=attributes,
         )
         attempts = count(1)
-        trial_id, number = patiently(lambda: self._create_once(template, attempt=next(attempts)))
+        trial_id, number = self._write(lambda: self._create_once(template, attempt=next(attempts)))
         self._ids[number] = trial_id
         self._epochs_written[number] = 0
         return number
@@ -204,15 +209,18 @@ class StudyRecord:
             said["history"] = [dict(entry) for entry in ending.history]
         if ending.values is not None:
             said["values"] = list(ending.values)
-        if ending.traceback is not None:
-            self._write(self._storage.set_trial_user_attr, self._ids[number], "traceback", ending.traceback)
         if ending.reason is not None:
-            self._write(self._storage.set_trial_user_attr, self._ids[number], "fail_reason", ending.reason)
+            said["reason"] = ending.reason
+        if ending.traceback is not None:
+            said["traceback"] = ending.traceback
         self._write(self._storage.set_trial_user_attr, self._ids[number], "ending", said)
         self._carry_out(number, said)
 
     def _carry_out(self, number: int, ending: Mapping[str, Any]) -> None:
         self.write_history(number, ending.get("history", ()))
+        for said, name in (("reason", "fail_reason"), ("traceback", "traceback")):
+            if said in ending:
+                self._write(self._storage.set_trial_user_attr, self._ids[number], name, ending[said])
         state = TrialState[ending["state"]]
         self._write(self._end_once, self._ids[number], state, ending.get("values"))
 
@@ -224,7 +232,12 @@ class StudyRecord:
 
     def _write(self, call: Callable[..., _T], *arguments: Any) -> _T:
         """A write that does no harm when it is repeated, repeated while the DB's server is away."""
-        return patiently(call, *arguments)
+
+        def guarded() -> _T:
+            self._guard()
+            return call(*arguments)
+
+        return patiently(guarded)
 
     def _create_once(self, template: FrozenTrial, attempt: int) -> tuple[int, int]:
         """Creates a trial, unless an attempt before did and only its answer was lost."""
@@ -297,7 +310,7 @@ def _place_of_checkpoints(config: Config) -> str:
     """Where the configuration says, or a folder beside the study's other files that is not in use."""
     wanted = config.checkpoints
     if wanted is not None and is_remote(wanted):
-        return join(wanted, config.study)
+        return _unused_url(join(wanted, config.study))
     folder = config.folder / "checkpoints" if wanted is None else Path(wanted).expanduser().absolute() / config.study
     return str(_unused_folder(folder))
 
@@ -306,6 +319,20 @@ def _unused_folder(wanted: Path) -> Path:
     """The folder wanted, or a numbered one beside it: another study's checkpoints are no start for this one's."""
     numbered = (wanted.with_name(f"{wanted.name}-{number}") for number in count(2))
     return next(folder for folder in chain([wanted], numbered) if not folder.exists())
+
+
+def _unused_url(wanted: str) -> str:
+    """The same of a URL, which is so opened before anything is trained."""
+    numbered = (wanted if number == 1 else _numbered(wanted, number) for number in count(1))
+    try:
+        return next(url for url in numbered if not names(url))
+    except OSError as error:
+        raise InputError(f"checkpoints: {wanted} cannot be read: {first_line(error)}") from error
+
+
+def _numbered(url: str, number: int) -> str:
+    path, mark, query = url.partition("?")
+    return f"{path}-{number}{mark}{query}"
 
 
 def _check_that_it_goes_on(config: Config, facts: Facts, attributes: Mapping[str, Any]) -> None:

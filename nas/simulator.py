@@ -144,9 +144,8 @@ class _Process:
             return {"fail_reason": f"its curve ends after epoch {len(self.curve)}", "history": []}
         return {"history": [dict(entry) for entry in self.curve[:epochs]], "latency": self.latency}
 
-    @staticmethod
-    def get_pickled_error() -> None:
-        """Nothing: a process that was lost cannot tell why."""
+    pickled_error_file = None
+    """None: a process that was lost here cannot tell why."""
 
 
 @dataclass(order=True)
@@ -169,7 +168,7 @@ class _Run:
         self.busy_seconds = 0.0
         self.events: list[EpochDone] = []
         self._engine = engine
-        self._searcher = StudySearcher(engine)
+        self._searcher = StudySearcher(engine, lambda: False)
         self._scheduler = AshaScheduler(engine)
         self._curves = curves
         self._trained = dict(trained)
@@ -194,6 +193,10 @@ class _Run:
             else:
                 self._report(process, event.epochs)
             self._fill_the_idle()
+
+    def _raise_what_went_wrong(self) -> None:
+        if self._scheduler.error is not None:
+            raise self._scheduler.error
 
     def _fill_the_idle(self) -> None:
         while self._idle:
@@ -235,6 +238,7 @@ class _Run:
             self._trained[process.number] = epochs
             self.events.append(EpochDone(self.now, process.number, epochs))
         decision = self._scheduler.on_trial_result(None, cast(Any, process), process.result(epochs))
+        self._raise_what_went_wrong()
         if decision == TrialScheduler.CONTINUE:
             self._schedule(process, epochs + 1, process.seconds)
         else:
@@ -242,6 +246,7 @@ class _Run:
 
     def _lose(self, process: _Process) -> None:
         self._scheduler.on_trial_error(None, cast(Any, process))
+        self._raise_what_went_wrong()
         self._free(process)
 
     def _free(self, process: _Process) -> None:

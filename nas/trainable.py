@@ -64,6 +64,10 @@ class TrialActor(Trainable):
         try:
             if self._run is None:
                 self._run = self._start()
+                try:
+                    self._checkpoints.restore(self._run)
+                except OSError as error:
+                    return self._halt("read from", error)
                 if self._run.epoch > 0:
                     return self._report(self._run)
             self._run.train_epoch()
@@ -74,10 +78,8 @@ class TrialActor(Trainable):
             return {"fail_reason": reason, "traceback": traceback.format_exc(), "history": []}
         try:
             self._checkpoints.save(self._run)
-        except OSError as error:  # no fault of the trial's, and the next ones would meet it as well
-            self._forget_the_network()
-            reason = f"no checkpoint can be written to {self.config['checkpoint']}: {error}"
-            return {"halt_reason": reason, "history": []}
+        except OSError as error:
+            return self._halt("written to", error)
         return self._report(self._run)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -105,6 +107,12 @@ class TrialActor(Trainable):
         if self._job.device == "cuda":
             torch.cuda.empty_cache()
 
+    def _halt(self, what: str, error: OSError) -> dict[str, Any]:
+        """No fault of the trial's, and the next ones would meet it as well."""
+        self._forget_the_network()
+        reason = f"no checkpoint can be {what} {self.config['checkpoint']}: {error}"
+        return {"halt_reason": reason, "history": []}
+
     def _start(self) -> TrainingRun:
         job = self._job
         architecture = Architecture.from_dict(json.loads(self.config["architecture"]))
@@ -117,9 +125,7 @@ class TrialActor(Trainable):
             for objective in job.objectives
             if objective.source == "measured" and objective.function is not None
         }
-        run = TrainingRun(network, job.data, job.recipe, job.epochs, seed=job.seed, device=job.device, metrics=metrics)
-        self._checkpoints.restore(run)
-        return run
+        return TrainingRun(network, job.data, job.recipe, job.epochs, seed=job.seed, device=job.device, metrics=metrics)
 
     def _report(self, run: TrainingRun) -> dict[str, Any]:
         # As a list, which Ray leaves alone where it would flatten a dictionary.
@@ -165,7 +171,7 @@ class _RemoteCheckpoints(_Checkpoints):
         kept = [folder.name for folder in folders(self._folder)]
         remote.upload(self._folder / kept[0], remote.join(self._url, kept[0]))
         for name in remote.names(self._url):
-            if name not in kept:
+            if name < kept[-1]:  # newer ones are those of another actor, which has taken the trial over
                 remote.remove(remote.join(self._url, name))
 
     def close(self) -> None:

@@ -22,6 +22,8 @@ def _slice_by_slice(points: Sequence[tuple[float, ...]], reference: tuple[float,
     if len(reference) == 1:
         return reference[0] - min(point[0] for point in points)
     rising = sorted(set(points), key=lambda point: point[-1])
+    if len(reference) == 2:
+        return _under_the_stairs(rising, reference)
     ends = [point[-1] for point in rising[1:]] + [reference[-1]]
     volume = 0.0
     for count, (point, end) in enumerate(zip(rising, ends, strict=True), start=1):
@@ -29,3 +31,9 @@ def _slice_by_slice(points: Sequence[tuple[float, ...]], reference: tuple[float,
             section = [other[:-1] for other in rising[:count]]
             volume += (end - point[-1]) * _slice_by_slice([section[i] for i in front(section)], reference[:-1])
     return volume
+
+
+def _under_the_stairs(rising: Sequence[tuple[float, ...]], reference: tuple[float, ...]) -> float:
+    """Of a front in the plane, by rising second objective: the first one falls with every step."""
+    ends = [second for _, second in rising[1:]] + [reference[1]]
+    return sum((reference[0] - first) * (end - second) for (first, second), end in zip(rising, ends, strict=True))

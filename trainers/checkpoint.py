@@ -4,56 +4,52 @@ A checkpoint appears whole or not at all, and the one before it stays, so at eve
 power cut, there is one to go on from. See :mod:`trainers.checkpoint_layout` for the files.
 """
 
+import hashlib
 import json
 import os
 import shutil
+import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from search_space.errors import InputError
-from trainers.checkpoint_layout import MODEL, OPTIMIZER, STATE, folder_name, folders, latest, read_state, sha256
+from trainers.checkpoint_layout import MODEL, OPTIMIZER, STATE, folder_name, folders, latest, read_state
 from trainers.recipe import Recipe
 from trainers.run import TrainingRun
 
 _KEPT = 2
 _UNFINISHED = ".unfinished-"
+_ABANDONED_AFTER_S = 3600.0
 
 
 def save(run: TrainingRun, directory: Path) -> Path:
     """Writes the run's checkpoint at its epoch and gives its folder; all but the newest two are deleted.
 
-    A directory belongs to one run, and is created if need be.
+    A directory belongs to one trial, and is created if need be. Two processes may write to it, as where one was
+    thought to be lost: each checkpoint is one's or the other's.
     """
     directory.mkdir(parents=True, exist_ok=True)
     _clear_away_unfinished(directory)
     final = directory / folder_name(run.epoch)
-    unfinished = directory / f"{_UNFINISHED}{final.name}"
+    unfinished = directory / f"{_UNFINISHED}{uuid4().hex}"
     unfinished.mkdir()
-    tensors, scalars = _flatten(run.optimizer.state_dict()["state"])
-    _write(unfinished / MODEL, safetensors.torch.save(_to_cpu(run.model.state_dict())))
-    _write(unfinished / OPTIMIZER, safetensors.torch.save(_to_cpu(tensors)))
-    state = {
-        "epoch": run.epoch,
-        "curve": run.curve,
-        "settings": _settings(run),
-        "normalization": asdict(run.normalization),
-        "optimizer": scalars,
-        "sha256": {name: sha256(unfinished / name) for name in (MODEL, OPTIMIZER)},
-    }
-    _write(unfinished / STATE, json.dumps(state, indent=1).encode())
-    _sync_folder(unfinished)
-    if final.exists():  # a damaged one, that this run was restored from before
-        final.rename(directory / f"{_UNFINISHED}replaced")
-    unfinished.rename(final)
+    try:
+        _write_files(run, unfinished)
+        if final.exists():  # a damaged one, that this run was restored from before
+            final.rename(directory / f"{_UNFINISHED}{uuid4().hex}")
+        unfinished.rename(final)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     _sync_folder(directory)
     for old in folders(directory)[_KEPT:]:
-        shutil.rmtree(old)
-    _clear_away_unfinished(directory)
+        shutil.rmtree(old, ignore_errors=True)
     return final
 
 
@@ -80,6 +76,26 @@ def restore(run: TrainingRun, directory: Path) -> int | None:
     run.epoch = state["epoch"]
     run.curve = state["curve"]
     return run.epoch
+
+
+def _write_files(run: TrainingRun, folder: Path) -> None:
+    tensors, scalars = _flatten(run.optimizer.state_dict()["state"])
+    contents = {
+        MODEL: safetensors.torch.save(_to_cpu(run.model.state_dict())),
+        OPTIMIZER: safetensors.torch.save(_to_cpu(tensors)),
+    }
+    state = {
+        "epoch": run.epoch,
+        "curve": run.curve,
+        "settings": _settings(run),
+        "normalization": asdict(run.normalization),
+        "optimizer": scalars,
+        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+    }
+    for name, content in contents.items():
+        _write(folder / name, content)
+    _write(folder / STATE, json.dumps(state, indent=1).encode())
+    _sync_folder(folder)
 
 
 def _settings(run: TrainingRun) -> dict[str, Any]:
@@ -157,5 +173,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _clear_away_unfinished(directory: Path) -> None:
+    """Removes what a process left that was killed; what is younger may be in the writing."""
     for leftover in directory.glob(f"{_UNFINISHED}*"):
-        shutil.rmtree(leftover)
+        with suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_mtime > _ABANDONED_AFTER_S:
+                shutil.rmtree(leftover, ignore_errors=True)

@@ -1,6 +1,7 @@
 """The command search: runs or goes on with a search, and ends by saying what came of it."""
 
 import logging
+import os
 import re
 import shlex
 import shutil
@@ -18,6 +19,7 @@ from nas.cli.options import DEFAULT_STORAGE, AsJson, ConfigFile, Overrides, Stor
 from nas.cli.queries import print_front
 from nas.cli.render import console, print_json
 from nas.config import Config, load_config
+from results.database import parse_url, shown
 from results.records import TrialRecord
 from results.study import Study, open_study
 from search_space.errors import InputError
@@ -129,21 +131,23 @@ def _print_what_is_left(config: Config, study: Study, outcome: "Outcome") -> Non
 
 def _print_places(study: Study, storage: str, exported: Path | None) -> None:
     out = console()
-    out.print(f"study DB  {storage}", soft_wrap=True)
+    out.print(f"study DB  {shown(parse_url(storage))}", soft_wrap=True, markup=False)
     best = study.best()
     if exported is not None and best is not None:
         out.print(f"exported  {_short(exported)}  (the best: trial {best.number})", soft_wrap=True)
 
 
 def _print_next_commands(config: Config, study: Study, storage: str, exhausted: bool) -> None:
-    at = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
+    by_itself = storage in (DEFAULT_STORAGE, os.environ.get("SENAS_STORAGE"))
+    at = "" if by_itself else f" --storage {shown(parse_url(storage))}"
     steps = {"all trials": f"trials {study.name}{at} --sort=-accuracy --limit 10"}
     best = study.best()
     if best is not None:
         steps["the best, site by site"] = f"show {study.name}{at}"
         steps["export another"] = f"export {study.name}{at} --trial {best.number} -o DIR"
     if not exhausted and _ended(study) >= config.search.trials:
-        steps["add trials"] = f"{_this_command()} --trials {2 * config.search.trials}"
+        again = _this_command().replace(storage, shown(parse_url(storage)))
+        steps["add trials"] = f"{again} --trials {2 * config.search.trials}"
     out = console()
     out.print()
     out.print("Next:")

@@ -88,6 +88,7 @@ def test_identity_is_what_results_depend_on(minimal):
         ("search.objectives=[{name: ece, direction: minimize, measure: f}]", "objective ece: f is no import path"),
         ("search.objectives=[{name: loss, direction: minimize, price: 'm:f'}]", "objective loss comes along"),
         ("search.objectives=[{name: e, direction: minimize, price: 'm:f', measure: 'm:f'}]", "both measure and price"),
+        ("search.objectives=[{name: top1, direction: maximize, measure: 'm:f'}]", "top1: the name is in use"),
         ("search.asha={brackets: 2, min_epochs: 1}", "search: asha.brackets 2 is above the number of rungs, 1"),
         ("search.asha={variant: promote}", "search.asha.variant: unknown value 'promote': did you mean 'promotion'?"),
         ("search.asha={ties: net}", "search.asha.ties: unknown value 'net'"),

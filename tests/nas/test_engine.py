@@ -302,3 +302,91 @@ def test_a_study_of_another_program_is_refused():
     storage.create_new_trial(study)
     with pytest.raises(InputError, match="was not made by senas"):
         StudyRecord.open(storage, whole.config, whole.planned.objectives, FACTS)
+
+
+def test_baselines_that_were_interrupted_at_a_rung_go_on_and_are_never_promoted():
+    searched = Searched(slots=8, trials=16, asha={"variant": "promotion", "eta": 2})
+    started = [searched.start() for _ in range(8)]
+    searched.engine.drain()
+    for assignment in started:
+        searched.engine.report(assignment.number, history(1, accuracy=assignment.number / 8))
+    searched.again()
+    searched.run(accuracy=lambda number: 1 - number / 16)
+    assert searched.engine.finished
+    assert set(searched.states()) == {"COMPLETE", "PRUNED"}
+    assert searched.states()[:6] == ["COMPLETE"] * 6
+
+
+def test_whether_a_search_has_stalled_is_the_same_after_a_stop():
+    searched = Searched(slots=9, trials=40, stop_when_stalled={"trials": 6})
+    started = [searched.start() for _ in range(9)]
+    for assignment in started[1:]:
+        searched.train(assignment, accuracy=0.1)
+    searched.train(started[0], accuracy=0.9)  # the first begun ends last, and is what the front grows by
+    assert not searched.engine.stalled
+    searched.again()
+    assert not searched.engine.stalled
+
+
+PRICES = """
+def sometimes_none(architecture):
+    if len(architecture.se) == 3:
+        raise KeyError("three")
+    return float("nan") if len(architecture.se) == 2 else len(architecture.se)
+"""
+
+
+def test_a_price_that_cannot_be_told_fails_its_trial_alone(tmp_path, monkeypatch):
+    (tmp_path / "prices_of_ones_own.py").write_text(PRICES)
+    monkeypatch.chdir(tmp_path)
+    price = {"name": "odd", "direction": "minimize", "price": "prices_of_ones_own:sometimes_none"}
+    searched = Searched(trials=20, objectives=["accuracy", price])
+    searched.run()
+    assert len(searched.trials()) == 20
+    for trial in searched.trials():
+        blocks = len(trial.user_attrs["architecture"].get("sites", {}))
+        reason = {2: "ValueError: objective odd is nan", 3: "KeyError: 'three'"}.get(blocks)
+        assert trial.user_attrs.get("fail_reason") == reason
+        assert (trial.state == TrialState.FAIL) == (reason is not None)
+    assert {"FAIL", "COMPLETE"} == set(searched.states())
+    searched.again()
+    assert not searched.engine.has_work
+
+
+def test_a_driver_whose_study_was_taken_over_writes_nothing_more():
+    searched = Searched(slots=1)
+    taken = []
+
+    def guard():
+        if taken:
+            raise RuntimeError("taken over")
+
+    record = StudyRecord.open(searched.storage, searched.config, searched.planned.objectives, FACTS, guard=guard)
+    engine = make_engine(searched.planned, record, slots=lambda: 1)
+    assignment = engine.next()
+    taken.append(True)
+    before = repr(searched.trials())
+    with pytest.raises(RuntimeError, match="taken over"):
+        engine.report(assignment.number, history(1))
+    with pytest.raises(RuntimeError, match="taken over"):
+        engine.fail(assignment.number, "broken")
+    assert repr(searched.trials()) == before
+
+
+def test_top5_of_few_classes_is_refused(tmp_path):
+    from PIL import Image
+
+    for split in ("train", "test"):
+        for name in "abc":
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(tmp_path / split / name / "1.png")
+    config = parse_config(
+        {
+            "study": "few",
+            "backbone": {"name": "resnet8"},
+            "data": {"name": "imagefolder", "root": str(tmp_path)},
+            "search": {"trials": 2, "epochs": 2, "objectives": ["top5"]},
+        }
+    )
+    with pytest.raises(InputError, match="objective top5: of 3 classes every network has all among its first five"):
+        plan(config)

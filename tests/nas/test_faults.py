@@ -103,6 +103,16 @@ def test_a_trial_that_diverges_or_runs_out_of_memory_fails_with_its_reason_and_a
     assert block == "NotANumber" or "memory" in trial.fail_reason
 
 
+def test_a_worker_that_ray_ends_for_want_of_memory_fails_its_trial_with_that_reason(senas, monkeypatch):
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.0001")  # every node is always low on memory
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "8000")
+    words = ("--trials", "1", "--set", "search.epochs=1000", "--set", "search.asha=null")
+    senas.run("search", "tiny.yaml", *words, "--set", "resources.retries=0", code=1)
+    (trial,) = senas.study().trials()
+    assert trial.state == "FAIL"
+    assert trial.fail_reason == "Ray ended its process, because the node ran low on memory"
+
+
 class EndsAtEpoch(Listener):
     """Cuts a search short by an error, as soon as a trial has so many epochs."""
 

@@ -33,8 +33,8 @@ def test_nodes_add_up_and_what_fits_is_never_more_than_there_is(some, others, cp
     needs = {"cpu": cpus, "gpu": gpus}
     together = fitting(needs, some + others)
     assert together == fitting(needs, some) + fitting(needs, others)
-    for key in needs:
-        assert together * needs[key] <= sum(node[key] for node in some + others)
+    for key, needed in needs.items():
+        assert together * needed <= sum(node[key] for node in some + others)
 
 
 def test_a_gpu_is_taken_where_there_is_one_unless_something_else_is_said():
