@@ -172,7 +172,7 @@ def every_death_told() -> Iterator[None]:
             exception = RayActorError(error_msg=f"{type(exception).__name__}: {exception}")
         known(self, tracked_actor_task, exception)
 
-    RayActorManager._actor_task_failed = any_death  # type: ignore[method-assign,assignment]
+    RayActorManager._actor_task_failed = any_death  # type: ignore[method-assign]
     try:
         yield
     finally:
