@@ -18,9 +18,9 @@ Starting Ray is not counted; starting the first actors is.
 
 On 2026-11-21, 2 cores of an AMD EPYC, nothing else running, Ray 2.60, Optuna 5.0, random sampler, in ms a trial:
 
-``--only engine --trials 1000 10000``, one run each: 17.0 for 1,000 trials (14.0 of CPU time), 20.5 for 10,000 (18.6). Of
-the latter, 18.1 for the first thousand and 25.1 for the last: a trial's cost grows by 39 % from the one to the other, and
-by 21 % from search to search.
+``--only engine --trials 1000 10000``, one run each: 17.0 for 1,000 trials (14.0 of CPU time), 20.5 for 10,000 (18.6).
+Of the latter, 18.1 for the first thousand and 25.1 for the last: a trial's cost grows by 39 % from the one to the
+other, and by 21 % from search to search.
 
 ``--only plain``, the median of 3 repeats of 30 trials and of 2 of 300 (least to most), and how many times the time of
 ours it is in the same repeat:
@@ -35,7 +35,7 @@ reused actors to ours           2.50 (1.59-2.68)       2.45 (2.28-2.62)
 ==============================  =====================  ===================
 
 So like for like ours takes two fifths of the plain time. Of 30 trials the start of the actors is the larger part, on
-both sides; what a long search pays, 17 to 21, is a tenth of what 30 plain trials are charged, but that is no fair ratio.
+both sides; what a long search pays, 17 to 21, is a tenth of what 30 plain trials are charged: no fair ratio.
 
 ``--only simulator --simulated 10000 --workers 256``: 24.6 s.
 
