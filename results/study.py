@@ -205,14 +205,19 @@ def _check_accuracy(study: str, objectives: Sequence[Objective]) -> None:
 def _summarise(connection: Connection, study_id: int, name: str) -> StudySummary:
     trials = tables.trial_rows(connection, study_id)
     objectives = tables.objectives(connection, study_id)
-    finals = list(tables.final_values(connection, study_id, objectives).values())
+    complete = tables.final_values(connection, study_id, objectives)
+    finals = list(complete.values())
+    accuracies = [final["accuracy"] for final in finals if "accuracy" in final]
+    if finals and not accuracies and "config" in tables.study_attributes(connection, study_id):
+        curves = tables.curves(connection, study_id)  # which are of the accuracy, whatever the objectives
+        accuracies = [next(reversed(curves[trial].values())) for trial in complete if trial in curves]
     starts = [trial.started for trial in trials if trial.started]
     ends = [trial.ended for trial in trials if trial.ended]
     count = Counter(trial.state for trial in trials)
     return StudySummary(
         name=name,
         trials={state: count[state] for state in STATES},
-        best_accuracy=max((final["accuracy"] for final in finals if "accuracy" in final), default=None),
+        best_accuracy=max(accuracies, default=None),
         front_size=len(front(_losses(objectives, finals))),
         started=min(starts, default=None),
         last_change=max(starts + ends, default=None),
