@@ -184,7 +184,10 @@ def _error_of(trial: Trial) -> Exception | None:
     file = trial.pickled_error_file
     if file is None or not Path(file).exists():
         return None
-    error: Exception = pickle.loads(Path(file).read_bytes())
+    try:
+        error: Exception = pickle.loads(Path(file).read_bytes())
+    except Exception as unreadable:  # of a class that only the worker knows
+        return unreadable
     return error
 
 

@@ -220,7 +220,7 @@ class KillsAWorker(Listener):
     def progressed(self, number, history):
         now = set(actors_of_ours())
         self.seen |= now
-        if self.killed is None and number >= 6 and len(history) == 2:
+        if self.killed is None and now and number >= 6 and len(history) >= 2:
             self.killed = min(now)
             os.kill(self.killed, signal.SIGKILL)
 
