@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from nas.cli.options import DEFAULT_STORAGE, AsJson, MaxFlops, MaxParams, Storage, StudyName, SvgFile
-from nas.cli.render import console, count, plain_table, print_json, sparkline, trial_table
+from nas.cli.render import console, count, plain_table, print_json, short_path, sparkline, trial_table
 from results.records import TrialRecord
+from results.remote import is_remote
 from results.study import Study, open_study
 from results.study import studies as list_studies
 from results.where import parse, sort_key
@@ -128,6 +129,10 @@ def _axes(study: Study) -> str:
     return f"{first} against {' and '.join(others)}" if others else first
 
 
+def _place(checkpoint: str | None) -> str | None:
+    return checkpoint if checkpoint is None or is_remote(checkpoint) else str(short_path(Path(checkpoint)))
+
+
 def _write_drawing(trial: TrialRecord, file: Path) -> None:
     if trial.architecture is None:
         raise InputError(f"trial {trial.number} has no architecture to draw")
@@ -154,7 +159,7 @@ def _print_trial(study: Study, trial: TrialRecord) -> None:
         "objectives": ", ".join(f"{name} {value:.6g}" for name, value in trial.objectives.items()) or None,
         "metrics": ", ".join(f"{key} {value:.4f}" for key, value in trial.metrics.items()) or None,
         "parameters": ", ".join(f"{key}={value}" for key, value in trial.parameters.items()) or None,
-        "checkpoint": trial.checkpoint,
+        "checkpoint": _place(trial.checkpoint),
         "failed": trial.fail_reason,
         "cost": f"{count(trial.flops)} FLOPs, {count(trial.params)} parameters",
     }

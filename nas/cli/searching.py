@@ -17,7 +17,7 @@ from rich.logging import RichHandler
 
 from nas.cli.options import DEFAULT_STORAGE, AsJson, ConfigFile, Overrides, Storage
 from nas.cli.queries import print_front
-from nas.cli.render import console, print_json
+from nas.cli.render import console, print_json, short_path
 from nas.config import Config, load_config
 from results.database import parse_url, shown
 from results.records import TrialRecord
@@ -134,7 +134,7 @@ def _print_places(study: Study, storage: str, exported: Path | None) -> None:
     out.print(f"study DB  {shown(parse_url(storage))}", soft_wrap=True, markup=False)
     best = study.best()
     if exported is not None and best is not None:
-        out.print(f"exported  {_short(exported)}  (the best: trial {best.number})", soft_wrap=True)
+        out.print(f"exported  {short_path(exported)}  (the best: trial {best.number})", soft_wrap=True)
 
 
 def _print_next_commands(config: Config, study: Study, storage: str, exhausted: bool) -> None:
@@ -173,12 +173,7 @@ def _program() -> str:
     if used.name != "senas":
         return "python -m nas"
     found = shutil.which("senas")
-    return "senas" if found and Path(found).samefile(used) else str(_short(used.absolute()))
-
-
-def _short(path: Path) -> Path:
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+    return "senas" if found and Path(found).samefile(used) else str(short_path(used.absolute()))
 
 
 def _duration(text: str) -> timedelta:
