@@ -145,7 +145,6 @@ class Engine:
         self._training: set[int] = set()
         self._paused: dict[int, None] = {}
         self._interrupted: deque[int] = deque()
-        self._count = 0
         self._draining = False
         self._found_no_more = False
         self.halted: str | None = None
@@ -287,13 +286,12 @@ class Engine:
 
     @property
     def _wants_more(self) -> bool:
-        if self._count >= self._settings.trials or self.stalled:
+        if len(self._trials) >= self._settings.trials or self.stalled:
             return False
         return bool(self._baselines) or not self.exhausted
 
     def _take_in(self, recorded: Sequence[FrozenTrial]) -> set[str]:
         """Remembers every recorded trial, finds out which are to go on, and returns the architectures' ids."""
-        self._count = len(recorded)
         paused = set()
         for found in recorded:
             architecture = Architecture.from_dict(found.user_attrs["architecture"])
@@ -351,7 +349,6 @@ class Engine:
             broken = Ending("FAIL", reason=f"{type(error).__name__}: {first_line(error)}", traceback=format_exc())
         candidate = Candidate(architecture, cost, costs, proposal.parameters, proposal.distributions, baseline=name)
         number = self._record.start(candidate)
-        self._count += 1
         known = {"flops": float(cost.flops), "params": float(cost.params), **costs}
         self._trials[number] = _Trial(number, architecture, known, name)
         if broken is None:

@@ -1,10 +1,10 @@
 """ASHA's promotion variant: every trial pauses at a rung and is resumed if it proves to be among the best."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 from nas.asha.decisions import Asha, Verdict
-from nas.asha.rungs import Losses, Range, Rung
-from nas.asha.ties import TieBreak, epsilon_net
+from nas.asha.rungs import Losses, Rung
 
 
 class _Candidates:
@@ -43,21 +43,10 @@ class PromotionASHA(Asha):
     promoted from it.
     """
 
-    def __init__(
-        self,
-        *,
-        min_epochs: int,
-        max_epochs: int,
-        eta: int,
-        ranges: Sequence[Range | None],
-        brackets: int = 1,
-        ties: TieBreak = epsilon_net,
-    ) -> None:
-        super().__init__(
-            min_epochs=min_epochs, max_epochs=max_epochs, eta=eta, ranges=ranges, brackets=brackets, ties=ties
-        )
+    @cached_property
+    def _top_down(self) -> list[_Candidates]:
         rungs = [rung for bracket in self._rungs for rung in bracket]
-        self._top_down = [_Candidates(rung) for rung in sorted(rungs, key=lambda rung: -rung.epochs)]
+        return [_Candidates(rung) for rung in sorted(rungs, key=lambda rung: -rung.epochs)]
 
     def record(self, trial: int, curve: Sequence[Losses]) -> Verdict:
         """Takes in a trial's curve; PAUSE if it ends at a rung newly reached, where the trial is now a candidate.

@@ -1,15 +1,13 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from other_processes import running, tell, told
 
 from nas.lease import _LEASES, Lease, LeaseLostError, StudyInUseError, _make_table, _this_process
 from nas.storage import open_storage, writing_engine
@@ -46,29 +44,6 @@ for line in sys.stdin:
 """
 
 INTERVAL = 0.3
-
-
-@contextmanager
-def running(code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def told(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
-def tell(process: subprocess.Popen[str], line: str) -> None:
-    assert process.stdin is not None
-    process.stdin.write(f"{line}\n")
-    process.stdin.flush()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

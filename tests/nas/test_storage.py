@@ -2,8 +2,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -15,6 +13,7 @@ import optuna
 import pytest
 import sqlalchemy as sa
 from optuna.study import StudyDirection
+from other_processes import running, tell, told
 
 from nas.storage import BUSY_TIMEOUT_S, StorageAwayError, is_away, open_storage, patiently, writing_engine
 from results import open_study
@@ -60,29 +59,6 @@ for url in sys.stdin:
     open_storage(url.strip())
     print("opened", flush=True)
 """
-
-
-@contextmanager
-def running(code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def told(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
-def tell(process: subprocess.Popen[str], line: str) -> None:
-    assert process.stdin is not None
-    process.stdin.write(f"{line}\n")
-    process.stdin.flush()
 
 
 def engine_of(storage: optuna.storages.BaseStorage) -> sa.Engine:
