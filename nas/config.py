@@ -14,7 +14,7 @@ from search_space.architecture import Option
 from search_space.errors import InputError, unknown
 from search_space.import_paths import is_import_path
 from search_space.spec import SpaceSpec
-from trainers.data_config import DataConfig
+from trainers.data.config import DataConfig
 from trainers.recipe import Recipe
 from trainers.schedule import check_length
 

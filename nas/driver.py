@@ -33,7 +33,7 @@ from nas.trainable import Job, TrialActor
 from nas.trial_rows import create_by_rows
 from search_space.building import check_weights
 from search_space.errors import first_line
-from trainers.data import Splits, fingerprint, search_splits
+from trainers.data.splits import Splits, fingerprint, search_splits
 from trainers.run import check_recipe
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from search_space.space import SearchSpace
 from search_space.spec import DIMENSIONS, SpaceSpec
 from search_space.tracing import trace
 from search_space.uniform_architectures import baselines
-from trainers.data_config import describe
+from trainers.data.config import describe
 
 _NO_TOP5 = 5
 """Classes up to which the five first guesses are all there are."""

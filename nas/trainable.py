@@ -20,7 +20,7 @@ from search_space.import_paths import import_object
 from search_space.latency import measure_latency
 from trainers import checkpoint
 from trainers.checkpoint_layout import folders
-from trainers.data import Splits
+from trainers.data.splits import Splits
 from trainers.recipe import Recipe
 from trainers.run import TrainingRun
 

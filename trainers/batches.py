@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from trainers.augment import augment
-from trainers.data import ImageSet
+from trainers.data.images import ImageSet
 from trainers.recipe import Recipe
-from trainers.streams import generator
+from trainers.seeds import generator
 
 
 def training_batches(data: ImageSet, recipe: Recipe, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:

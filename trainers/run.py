@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from search_space.errors import InputError
 from trainers import optimizers
 from trainers.batches import training_batches
-from trainers.data import Splits
+from trainers.data.splits import Splits
 from trainers.recipe import Recipe
 from trainers.schedule import check_length, learning_rate
-from trainers.streams import stream_seed
+from trainers.seeds import stream_seed
 
 Metric = Callable[[Tensor, Tensor], float]
 """A figure of (logits [N, classes], labels [N]), on the device that trains, of all held-out images at once."""

@@ -4,7 +4,8 @@ import pytest
 import ray
 import torch
 
-from trainers.data import ImageSet, Splits
+from trainers.data.images import ImageSet
+from trainers.data.splits import Splits
 
 pytestmark = pytest.mark.slow
 

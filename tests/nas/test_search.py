@@ -80,7 +80,7 @@ def test_it_ends_with_the_front_the_baselines_and_the_next_commands(finished):
 
 
 def test_the_best_is_exported_and_scores_what_the_study_says(finished):
-    from trainers.data import search_splits
+    from trainers.data.splits import search_splits
 
     study = study_of(finished)
     folder = finished.folder / "runs" / "tiny" / "best"

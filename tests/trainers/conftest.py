@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from trainers.data import ImageSet, Splits
+from trainers.data.images import ImageSet
+from trainers.data.splits import Splits
 
 CHANNELS, SIZE, CLASSES = 3, 8, 7
 

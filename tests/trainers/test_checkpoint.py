@@ -13,7 +13,7 @@ from search_space.errors import InputError
 from trainers import checkpoint
 from trainers.checkpoint import restore, save
 from trainers.checkpoint_layout import MODEL, OPTIMIZER, STATE, folder_name, folders, is_whole, latest, read_state
-from trainers.data import Splits
+from trainers.data.splits import Splits
 from trainers.recipe import Recipe
 from trainers.run import TrainingRun
 

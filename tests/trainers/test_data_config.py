@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from search_space.errors import InputError
-from trainers.data_config import KNOWN_DATASETS, DataConfig, check_present, describe
+from trainers.data.config import KNOWN_DATASETS, DataConfig, check_present, describe
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_what_is_known_of_a_data_set_needs_no_data(name: str, tmp_path: Path) ->
 def test_configuration_is_read_without_torch() -> None:
     program = """
 import sys
-import trainers, trainers.recipe, trainers.schedule, trainers.data_config, trainers.checkpoint_layout
-from trainers.data_config import DataConfig, describe
+import trainers, trainers.recipe, trainers.schedule, trainers.data.config, trainers.checkpoint_layout
+from trainers.data.config import DataConfig, describe
 describe(DataConfig(name="digits"))
 assert not {"torch", "torchvision", "sklearn"} & sys.modules.keys()
 """

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from search_space.errors import InputError
-from trainers import image_folder
-from trainers.data import final_splits, search_splits
-from trainers.data_config import DataConfig, describe
+from trainers.data import image_folder
+from trainers.data.config import DataConfig, describe
+from trainers.data.splits import final_splits, search_splits
 
 CLASSES = ("ant", "bee", "cow")
 

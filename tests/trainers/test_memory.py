@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from trainers.memory import available_memory
+from trainers.data.memory import available_memory
 
 GIB = 2**30
 

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search_space.errors import InputError
-from trainers import data
-from trainers.data import ImageSet, channel_statistics, final_splits, fingerprint, search_splits
-from trainers.data_config import KNOWN_DATASETS, DataConfig
-from trainers.sources import Source
-from trainers.stratified import stratified_sample
+from trainers.data import splits as data
+from trainers.data.config import KNOWN_DATASETS, DataConfig
+from trainers.data.images import ImageSet, channel_statistics
+from trainers.data.sources import Source
+from trainers.data.splits import final_splits, fingerprint, search_splits
+from trainers.data.stratified import stratified_sample
 
 CLASS_SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=8)
 

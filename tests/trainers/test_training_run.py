@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from search_space.errors import InputError
-from trainers.data import ImageSet, Splits, search_splits
-from trainers.data_config import DataConfig
+from trainers.data.config import DataConfig
+from trainers.data.images import ImageSet
+from trainers.data.splits import Splits, search_splits
 from trainers.recipe import Recipe
 from trainers.run import DivergedError, TrainingRun
 from trainers.schedule import learning_rate

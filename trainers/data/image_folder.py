@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from search_space.errors import InputError, unknown
-from trainers.memory import available_memory
+from trainers.data.memory import available_memory
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 _LAYOUT = "expected train/<class>/*.jpg and test/<class>/*.jpg"

@@ -11,7 +11,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from search_space.errors import InputError, unknown
-from trainers import image_folder
+from trainers.data import image_folder
 
 Shape = tuple[int, int, int]
 """(channels, height, width)"""

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_space.errors import InputError
-from trainers import image_folder
-from trainers.data_config import IMAGE_FOLDER, DataConfig, check_present, folder_of
-from trainers.stratified import Indices, stratified_sample
+from trainers.data import image_folder
+from trainers.data.config import IMAGE_FOLDER, DataConfig, check_present, folder_of
+from trainers.data.stratified import Indices, stratified_sample
 
 Part = Literal["train", "test"]
 Pixels = NDArray[np.uint8]
