@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 OptimizerName = Literal["sgd", "adamw", "adadelta"]
-ScheduleName = Literal["constant", "cosine", "step"]
+ScheduleName = Literal["constant", "cosine", "step", "one_cycle", "plateau"]
 Precision = Literal["fp32", "bf16"]
-AugmentationName = Literal["crop", "flip"]
+AugmentationName = Literal["crop", "random_resized_crop", "flip", "cutout"]
+Fraction = Annotated[float, Field(gt=0, le=1)]
 
 _USUAL_LR: dict[str, float] = {"sgd": 0.1, "adamw": 1e-3, "adadelta": 1.0}
 
@@ -17,17 +18,29 @@ def _usual_lr(validated: dict[str, Any]) -> float:
 
 
 class Recipe(BaseModel):
-    """The hyperparameters of training, apart from its length and its seed.
+    """The hyperparameters of training, apart from its seed.
 
-    Types are strict: a number in quotes is an error, an unknown key too. Left out, ``lr`` is the
-    optimizer's usual one: 0.1 for sgd, 0.001 for adamw, 1 for adadelta. ``momentum`` and ``nesterov`` are SGD's;
-    ``step_epochs`` and ``decay`` are the step schedule's; ``crop_padding`` is the crop's, in pixels.
+    Types are strict: a number in quotes is an error, an unknown key too.
 
-    The step schedule of "Squeeze-and-Excitation Networks" (arXiv 1709.01507) is the default ``step_epochs`` and
-    ``decay``. The three-layer CNN of "Variations of Squeeze and Excitation networks" (arXiv 2304.06502), which
-    trains for 50 epochs, is
-
-    >>> recipe = Recipe(optimizer="adadelta", lr=1.0, schedule="step", step_epochs=1, decay=0.7, batch_size=64)
+    Args:
+        optimizer: ``momentum`` and ``nesterov`` are SGD's.
+        lr: the highest learning rate. Left out, the optimizer's usual one: 0.1 for sgd, 0.001 for adamw, 1 for
+            adadelta.
+        decay_norm_and_bias: whether weight decay also goes for what has one dimension or none: the scales and shifts
+            of normalisation, and biases.
+        schedule: the learning rate over the epochs after the warm-up. ``step`` multiplies it by ``decay`` every
+            ``step_epochs``, or at the epochs of ``milestones``; ``one_cycle`` rises over the fraction ``rise`` of all
+            epochs and falls again; ``plateau`` multiplies it by ``decay`` when the training loss has not fallen for
+            ``patience`` epochs.
+        warmup_epochs: epochs over which the learning rate rises linearly.
+        epochs: the length that the recipe is meant for, if one is not given where it is used.
+        clip_norm: scale gradients down to this norm over all parameters where theirs is greater.
+        ema_decay: score and keep an exponential moving average of the weights, of this decay a step.
+        precision: bf16 computes in it where autocast finds that it can; weights stay fp32.
+        compile: have torch.compile make kernels for the network: minutes at its start, for faster steps.
+        augment: in this order. ``crop`` pads by ``crop_padding`` pixels and cuts the image's size out again;
+            ``random_resized_crop`` scales a window of a share of the image in ``crop_scale`` up to its size;
+            ``cutout`` blackens a square of ``cutout_size`` pixels a side.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -37,17 +50,27 @@ class Recipe(BaseModel):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(default=5e-4, ge=0)
+    decay_norm_and_bias: bool = True
     schedule: ScheduleName = "cosine"
     step_epochs: int = Field(default=30, ge=1)
+    # Strictness would turn away the list that YAML and JSON have for a tuple; what is in it stays exact.
+    milestones: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)] = ()
     decay: float = Field(default=0.1, gt=0, le=1)
+    rise: float = Field(default=0.3, gt=0, lt=1)
+    patience: int = Field(default=5, ge=1)
     warmup_epochs: int = Field(default=0, ge=0)
+    epochs: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=128, ge=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    clip_norm: float | None = Field(default=None, gt=0)
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
     precision: Precision = "fp32"
     channels_last: bool = False
-    # Strictness would turn away the list that YAML and JSON have for a tuple; the names stay exact.
+    compile: bool = False
     augment: Annotated[tuple[AugmentationName, ...], Field(strict=False)] = ()
     crop_padding: int = Field(default=4, ge=1)
+    crop_scale: Annotated[tuple[Fraction, Fraction], Field(strict=False)] = (0.08, 1.0)
+    cutout_size: int = Field(default=8, ge=1)
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Self:
