@@ -18,6 +18,7 @@ from trainers.data.images import ImageSet, Normalization, channel_statistics
 from trainers.data.sources import Source, open_source
 from trainers.data.stratified import Indices, stratified_sample
 
+
 @dataclass(frozen=True, eq=False)
 class Splits:
     """The images to train on, and those, never trained on, that score the network."""
