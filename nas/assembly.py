@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from nas.asha import TIES, Asha, PromotionASHA, StoppingASHA
 from nas.config import SearchConfig
-from nas.engine import Engine, Listener, Settings
+from nas.engine import Engine, Given, Listener, Settings
 from nas.plan import Plan
 from nas.proposer import Proposer
 from nas.record import StudyRecord
@@ -35,11 +35,11 @@ def make_engine(
             seed=settings.seed,
         ),
         make_asha(settings, planned),
-        Settings(settings.trials, settings.epochs, planned.config.resources.retries),
+        Settings(settings.trials, settings.epochs, settings.seed, planned.config.resources.retries),
         objectives=planned.objectives,
         price=planned.price,
         price_objectives=planned.price_objectives,
-        baselines=planned.baselines(),
+        given=[Given(architecture, name) for name, architecture in planned.baselines().items()],
         slots=slots,
         stall=(
             None if stall is None else StallRule(planned.objectives, trials=stall.trials, improvement=stall.improvement)

@@ -1,12 +1,10 @@
 """A search as data: one YAML file, checked as a whole before anything starts. Nothing here imports torch or ray."""
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nas.objectives import KNOWN, Direction, Objective
@@ -16,7 +14,9 @@ from search_space.import_paths import is_import_path
 from search_space.spec import SpaceSpec
 from trainers.data.config import DataConfig
 from trainers.recipe import Recipe
+from trainers.recipes import recipe_values
 from trainers.schedule import check_length
+from trainers.settings import explain, parse_yaml, read_mapping
 
 SamplerName = Literal["tpe", "nsga2", "nsga3", "gp", "random", "exhaustive", "evolution"]
 
@@ -118,7 +118,10 @@ class StallConfig(Section):
 
 
 class SearchConfig(Section):
-    """How much is tried. ``epochs`` is a trial's full budget; ``asha: null`` lets every trial use it."""
+    """How much is tried. ``epochs`` is a trial's full budget; ``asha: null`` lets every trial use it.
+
+    A file may leave ``epochs`` out where the recipe has a length of its own.
+    """
 
     trials: int = Field(ge=1)
     epochs: int = Field(ge=1)
@@ -159,12 +162,14 @@ class ResourcesConfig(Section):
 
     ``gpus_per_trial`` is one where there are GPUs and none elsewhere, if not said; 0 trains on the CPU.
     ``retries`` is how often in a row, without an epoch done in between, a trial whose process was lost goes on.
+    ``checkpoint_minutes``: within an epoch that lasts longer, a trial is saved so often.
     """
 
     cpus_per_trial: float = Field(default=1, gt=0)
     gpus_per_trial: float | None = Field(default=None, ge=0)
     max_concurrent: int | None = Field(default=None, ge=1)
     retries: int = Field(default=1, ge=0)
+    checkpoint_minutes: float = Field(default=5, gt=0)
 
     @field_validator("gpus_per_trial")
     @classmethod
@@ -179,6 +184,7 @@ class Config(Section):
 
     ``output`` is the folder that checkpoints and exports go to, one folder a study. ``checkpoints`` is another place
     for the checkpoints: a folder that all nodes of a cluster share, or a URL such as ``s3://bucket/folder``.
+    ``recipe`` is all values here; a file may name recipes instead (:mod:`trainers.recipes`).
     """
 
     study: Annotated[str, Field(min_length=1, pattern=r"^[\w.-]+$")]
@@ -224,7 +230,8 @@ class Config(Section):
         whole = _flatten(self.to_dict())
         kept = ("backbone", "data.", "space.", "recipe.", *_IDENTITY_OF_THE_SEARCH)
         places = ("data.root", "data.download")
-        return {key: value for key, value in whole.items() if key.startswith(kept) and key not in places}
+        lengths = ("recipe.epochs",)  # only a stand-in for search.epochs
+        return {key: value for key, value in whole.items() if key.startswith(kept) and key not in places + lengths}
 
 
 _IDENTITY_OF_THE_SEARCH = ("search.epochs", "search.seed", "search.asha", "search.objectives")
@@ -239,56 +246,57 @@ def load_config(path: Path, overrides: Iterable[str] = (), *, study: str | None 
         InputError: the file is missing or not YAML, or something in it is wrong; the message names the key and
             what would be right.
     """
-    data = _read(path)
-    for override in overrides:
-        _override(data, override)
+    data = _with_overrides(read_mapping(path, "config file"), overrides)
     if study is not None:
         data["study"] = study
     data.setdefault("study", path.stem)
     return parse_config(data, source=str(path))
 
 
-def parse_config(data: Mapping[str, Any], *, source: str = "config") -> Config:
-    """A configuration from plain data.
+def parse_config(data: Mapping[str, Any], overrides: Iterable[str] = (), *, source: str = "config") -> Config:
+    """A configuration from plain data, with ``KEY=VALUE`` overrides on top.
 
     Raises:
         InputError: something is wrong; the message names the source, the key and what would be right.
     """
     try:
-        return Config.model_validate(dict(data))
+        values = _with_recipe_spelt_out(_with_overrides(data, overrides))
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+    try:
+        return Config.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{source}: {_explain(error, data)}") from error
+        raise InputError(f"{source}: {explain(error, Config, values)}") from error
 
 
-class _Loader(yaml.SafeLoader):
-    """The safe loader, reading 1e-3 as a number the way YAML 1.2 and everyone who types it does."""
+def _with_recipe_spelt_out(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with the recipe's values for its names, and its epochs where the search has none."""
+    values = dict(data)
+    if "recipe" in values:
+        values["recipe"] = _recipe_values(values["recipe"])
+    search = values.get("search")
+    if isinstance(search, Mapping) and search.get("epochs") is None:
+        epochs = values.get("recipe", {}).get("epochs")
+        if epochs is None:
+            raise InputError(
+                "the key 'search.epochs' is missing, and so is 'recipe.epochs', which would stand in for it"
+            )
+        values["search"] = {**search, "epochs": epochs}
+    return values
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
-
-
-def _parse_yaml(text: str, source: str) -> Any:
+def _recipe_values(given: Any) -> dict[str, Any]:
     try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+        return recipe_values(given)
+    except InputError as error:
+        raise InputError(f"recipe: {error}") from error
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"there is no config file {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"config file {path} cannot be read: {error}") from error
-    data = _parse_yaml(text, str(path))
-    if not isinstance(data, dict):
-        raise InputError(f"config file {path} must hold keys and values, not {type(data).__name__}")
-    return data
+def _with_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    changed = dict(data)
+    for override in overrides:
+        _override(changed, override)
+    return changed
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -296,58 +304,14 @@ def _override(data: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise InputError(f"--set {override}: write KEY=VALUE, such as search.trials=40")
     *parents, last = key.split(".")
+    if parents[:1] == ["recipe"] and "recipe" in data:  # a key goes on top of what the names stand for
+        data["recipe"] = _recipe_values(data["recipe"])
     section = data
     for parent in parents:
         inner = section.get(parent)
         section[parent] = dict(inner) if isinstance(inner, dict) else {}
         section = section[parent]
-    section[last] = _parse_yaml(text, f"the value of --set {override}")
-
-
-def _explain(error: ValidationError, data: Mapping[str, Any]) -> str:
-    """The first thing that is wrong, as one line: the key, what it is, what would be right."""
-    details = next(iter(error.errors()))
-    path = [str(part) for part in details["loc"]]
-    key, given = ".".join(_as_written(path, data)), details["input"]
-    expected = details.get("ctx", {})
-    match details["type"]:
-        case "extra_forbidden":
-            return str(unknown("key", key, _siblings(path)))
-        case "missing":
-            return f"the key '{key}' is missing"
-        case "literal_error":
-            choices = re.findall(r"'([^']*)'", str(expected["expected"]))
-            return f"{key}: {unknown('value', given, choices)}"
-        case "value_error":
-            return f"{key}: {expected['error']}" if key else str(expected["error"])
-        case "too_short":
-            return f"{key}: must not be empty"
-        case _:
-            message = details["msg"].replace("Input should be", "must be")
-            return f"{key}: {message}, not {given!r}"
-
-
-def _as_written(path: list[str], data: Any) -> list[str]:
-    """The part of a path that the user wrote: a short form has keys inside that only we know of."""
-    for depth, part in enumerate(path):
-        if not isinstance(data, Mapping):
-            return path[:depth]
-        data = data.get(part)
-    return path
-
-
-def _siblings(path: list[str]) -> list[str]:
-    """The keys that would have been right where one is unknown, with the dotted path before them."""
-    model: Any = Config
-    for part in path[:-1]:
-        annotation = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else None
-        model = next((t for t in (annotation, *getattr(annotation, "__args__", ())) if _is_model(t)), None)
-    prefix = "".join(f"{part}." for part in path[:-1])
-    return [prefix + name for name in model.model_fields] if model else []
-
-
-def _is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
+    section[last] = parse_yaml(text, f"the value of --set {override}")
 
 
 def _flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Runs a search: everything is checked first, then the study is opened, then Ray trains.
+"""Has a study's architectures trained: everything is checked first, then the study is opened, then Ray trains.
 
 The study DB is the only state. What Ray keeps of its own goes to a temporary folder and is forgotten.
 """
@@ -8,10 +8,12 @@ import math
 import signal
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 
 from ray import tune
 from ray.exceptions import RayError
@@ -23,7 +25,8 @@ from nas.config import Config
 from nas.engine import Engine, Listener
 from nas.interruption import Interruption
 from nas.lease import Lease
-from nas.plan import Plan, plan
+from nas.objectives import Objective
+from nas.plan import plan
 from nas.provenance import this_run
 from nas.ray_client import is_ray_client, run_on_the_cluster
 from nas.ray_tune import AshaScheduler, SearchStopper, StudySearcher, every_death_told
@@ -31,12 +34,17 @@ from nas.record import Facts, StudyRecord
 from nas.storage import open_storage, writing_engine
 from nas.trainable import Job, TrialActor
 from nas.trial_rows import create_by_rows
+from results.remote import is_remote
+from search_space.architecture import Backbone
 from search_space.building import check_weights
-from search_space.errors import first_line
+from search_space.errors import InputError, first_line
 from trainers.data.splits import Splits, fingerprint, search_splits
 from trainers.run import check_recipe
 
 log = logging.getLogger(__name__)
+
+MakeEngine = Callable[[StudyRecord, Callable[[], int], Listener], Engine]
+"""From (study, how many trials can be trained at once, whom to tell) to the engine that goes on with the study."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,25 @@ class Outcome:
     signal: signal.Signals | None
 
 
+@dataclass(frozen=True)
+class Work:
+    """What is to be trained for a study, all that can be checked beforehand being checked.
+
+    Attributes:
+        weights: what to load into a backbone before training, for those that have something.
+        held_out: what the images are called that score.
+        scores_every_epoch: whether they score every epoch, or the last alone.
+    """
+
+    config: Config
+    objectives: tuple[Objective, ...]
+    weights: Mapping[Backbone, str]
+    data: Splits
+    held_out: str
+    scores_every_epoch: bool
+    make_engine: MakeEngine
+
+
 def search(
     config: Config,
     storage: str,
@@ -64,13 +91,32 @@ def search(
 ) -> Outcome:
     """Runs the search of a configuration, or goes on with it, until its study has all of its trials.
 
+    Raises as :func:`carry_out` does, whose arguments it takes.
+    """
+    prepare = partial(_prepare_search, config)
+    return carry_out(prepare, config, storage, address=address, time_budget=time_budget, listener=listener)
+
+
+def carry_out(
+    prepare: Callable[[], Work],
+    config: Config,
+    storage: str,
+    *,
+    address: str | None = None,
+    time_budget: timedelta | None = None,
+    listener: Listener | None = None,
+) -> Outcome:
+    """Trains what a study is to hold and does not yet.
+
     The first SIGINT or SIGTERM lets the running epochs finish, as the end of the time budget does; the second ends
-    the search at once.
+    everything at once.
 
     Args:
+        prepare: checks all that can be checked, where the training is driven from.
+        config: that of the work.
         storage: the study DB's URL.
-        address: of a Ray cluster; None starts Ray on this machine for the time of the search. With ``ray://`` the
-            search is driven from the cluster.
+        address: of a Ray cluster; None starts Ray on this machine for as long as it takes. With ``ray://`` the
+            training is driven from the cluster.
         time_budget: end after this long; what is running then goes on the next time.
         listener: told of what happens.
 
@@ -81,18 +127,18 @@ def search(
         SystemExit: there was a second signal.
         RuntimeError: no checkpoint can be written; what was running goes on the next time.
     """
+    listener = listener or Listener()
     if address is not None and is_ray_client(address):
-        return run_on_the_cluster(
-            search, config, storage, address=address, time_budget=time_budget, listener=listener or Listener()
-        )
-    planned = plan(config)
-    data = search_splits(config.data)
-    check_recipe(config.recipe, config.search.epochs, data)
-    for backbone, weights in planned.weights.items():
+        there = partial(carry_out, prepare)
+        return run_on_the_cluster(there, config, storage, address=address, time_budget=time_budget, listener=listener)
+    work = prepare()
+    for backbone, weights in work.weights.items():
         check_weights(backbone, weights)
     with ExitStack() as stack:
         if address is not None:
             stack.enter_context(cluster.connected(address, config))
+        else:
+            _check_that_files_can_be_written(config)
         nodes = cluster.this_machine() if address is None else cluster.nodes_of_the_cluster()
         needs = cluster.needs_of_a_trial(config.resources, nodes)
         if address is None or config.resources.max_concurrent is None:
@@ -102,11 +148,16 @@ def search(
         stack.callback(rows.dispose)
         lease = stack.enter_context(Lease.take(rows, config.study))
         record = StudyRecord.open(
-            opened, config, planned.objectives, _facts(data), create=create_by_rows(rows), guard=lease.check
+            opened,
+            config,
+            work.objectives,
+            _facts(work),
+            create=create_by_rows(rows),
+            guard=lease.check,
+            scores_every_epoch=work.scores_every_epoch,
         )
         interruption = Interruption(log.warning)
-        slots = _slots(config, needs, on_this_machine=address is None)
-        engine = make_engine(planned, record, slots=slots, listener=listener)
+        engine = work.make_engine(record, _slots(config, needs, on_this_machine=address is None), listener)
         if engine.has_work:
             if address is None:
                 stack.enter_context(cluster.connected(None, config))
@@ -118,7 +169,7 @@ def search(
                 lease.check()
                 return interruption.signal is not None or time.monotonic() > deadline
 
-            train(engine, _trainable(planned, needs, data), ends, config.study)
+            train(engine, _trainable(work, needs), ends, config.study)
         if engine.halted is not None:
             raise RuntimeError(f"{engine.halted}. Nothing is lost: mend it and start the same command again to go on")
         return Outcome(engine.exhausted, engine.stalled, interruption.signal)
@@ -168,25 +219,57 @@ def _slots(config: Config, needs: Needs, *, on_this_machine: bool) -> Callable[[
     return now
 
 
-def _trainable(planned: Plan, needs: Needs, data: Splits) -> type[tune.Trainable]:
-    config = planned.config
+def _trainable(work: Work, needs: Needs) -> type[tune.Trainable]:
+    config = work.config
     job = Job(
-        data=data,
-        weights=planned.weights,
+        data=work.data,
+        weights=work.weights,
         recipe=config.recipe,
         epochs=config.search.epochs,
-        seed=config.search.seed,
         threads=max(1, math.floor(needs["cpu"])),
         device="cuda" if needs["gpu"] else "cpu",
-        objectives=planned.objectives,
+        objectives=work.objectives,
+        score_every_epoch=work.scores_every_epoch,
+        checkpoint_every_s=60 * config.resources.checkpoint_minutes,
     )
     trainable: type[tune.Trainable] = tune.with_resources(tune.with_parameters(TrialActor, job=job), needs)
     return trainable
 
 
-def _facts(data: Splits) -> Facts:
+def _prepare_search(config: Config) -> Work:
+    planned = plan(config)
+    data = search_splits(config.data)
+    check_recipe(config.recipe, config.search.epochs, data)
+    return Work(
+        config,
+        planned.objectives,
+        planned.weights,
+        data,
+        held_out="validation",
+        scores_every_epoch=True,
+        make_engine=lambda record, slots, listener: make_engine(planned, record, slots=slots, listener=listener),
+    )
+
+
+def _check_that_files_can_be_written(config: Config) -> None:
+    """Checkpoints would be the first, after an epoch of every trial."""
+    folder = config.folder if config.checkpoints is None else Path(config.checkpoints)
+    if is_remote(str(config.checkpoints)):
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        key = "output" if config.checkpoints is None else "checkpoints"
+        raise InputError(
+            f"{key}: no file can be written in {folder} ({error.strerror}): name another folder"
+        ) from error
+
+
+def _facts(work: Work) -> Facts:
     return Facts(
-        normalisation=asdict(data.normalization),
-        fingerprints={"training": fingerprint(data.train), "validation": fingerprint(data.held_out)},
+        normalisation=asdict(work.data.normalization),
+        fingerprints={"training": fingerprint(work.data.train), work.held_out: fingerprint(work.data.held_out)},
         run=this_run(),
     )

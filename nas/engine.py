@@ -20,8 +20,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.asha import Asha, Verdict
 from nas.objectives import Entry, Objective, losses_of, values_at
-from nas.proposer import Proposal, Proposer
-from nas.record import Candidate, Ending, StudyRecord, costs_of, history_of
+from nas.proposer import Proposal, Proposes
+from nas.record import Candidate, Ending, StudyRecord, costs_of, history_of, seed_of
 from nas.stall import StallRule
 from search_space.architecture import Architecture
 from search_space.costs import Cost
@@ -46,6 +46,26 @@ class Assignment:
     baseline: str | None
     checkpoint: str
     epochs: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Given:
+    """An architecture that is trained whatever else is proposed.
+
+    Attributes:
+        name: of the baseline that it is.
+        seed: of its training, if that is not the study's.
+    """
+
+    architecture: Architecture
+    name: str | None = None
+    seed: int | None = None
+
+    @property
+    def key(self) -> tuple[str, int | None]:
+        """What is trained once."""
+        return self.architecture.id, self.seed
 
 
 class Listener:
@@ -76,12 +96,19 @@ class Listener:
 @dataclass
 class _Trial:
     number: int
-    architecture: Architecture
+    given: Given
     costs: dict[str, float]
-    baseline: str | None = None
     history: list[Entry] = field(default_factory=list)
     lost: list[dict[str, Any]] = field(default_factory=list)
     ended: bool = False
+
+    @property
+    def architecture(self) -> Architecture:
+        return self.given.architecture
+
+    @property
+    def is_baseline(self) -> bool:
+        return self.given.name is not None
 
 
 @dataclass(frozen=True)
@@ -91,11 +118,13 @@ class Settings:
     Attributes:
         trials: how many the study is to have in the end.
         epochs: the full budget of a trial.
+        seed: of a trial's training.
         retries: how often in a row, without an epoch done in between, a lost trial goes on.
     """
 
     trials: int
     epochs: int
+    seed: int = 0
     retries: int = 1
 
 
@@ -104,10 +133,11 @@ class Engine:
 
     Args:
         record: the study.
+        proposer: what is tried besides what is given.
         asha: decides who goes on; None lets every trial use its full budget.
         price: the cost of an architecture.
         price_objectives: the values of the objectives that are priced; where it raises, the trial has failed.
-        baselines: architectures that every study holds, by name; tried first and never stopped.
+        given: architectures that the study is to hold; tried first, and those with a name are never stopped.
         slots: how many trials can be trained at once, asked whenever there may be room for one more.
         stall: ends the search when the front has stopped growing.
 
@@ -118,14 +148,14 @@ class Engine:
     def __init__(
         self,
         record: StudyRecord,
-        proposer: Proposer,
+        proposer: Proposes,
         asha: Asha | None,
         settings: Settings,
         *,
         objectives: Sequence[Objective],
         price: Callable[[Architecture], Cost],
         price_objectives: Callable[[Architecture], dict[str, float]],
-        baselines: Mapping[str, Architecture],
+        given: Sequence[Given],
         slots: Callable[[], int],
         stall: StallRule | None = None,
         listener: Listener | None = None,
@@ -150,7 +180,7 @@ class Engine:
         self.halted: str | None = None
         self._has_warned = False
         present = self._take_in(record.trials())
-        self._baselines = deque((name, a) for name, a in baselines.items() if a.id not in present)
+        self._given = deque(entry for entry in given if entry.key not in present)
 
     @property
     def has_work(self) -> bool:
@@ -199,7 +229,13 @@ class Engine:
         trial = self._trials[number]
         checkpoint = self._record.checkpoints_of(number)
         self._running[number] = Assignment(
-            number, trial.architecture, trial.costs, trial.baseline, checkpoint, len(trial.history)
+            number,
+            trial.architecture,
+            trial.costs,
+            trial.given.name,
+            checkpoint,
+            len(trial.history),
+            self._settings.seed if trial.given.seed is None else trial.given.seed,
         )
         return self._running[number]
 
@@ -227,7 +263,7 @@ class Engine:
         verdict = Verdict.GO_ON
         if self._asha is not None:
             verdict = self._asha.record(number, losses_of(self._objectives, history, trial.costs))
-        if trial.baseline is not None and verdict is not Verdict.GO_ON:
+        if trial.is_baseline and verdict is not Verdict.GO_ON:
             self._withdraw(number)
             verdict = Verdict.GO_ON
         if verdict is Verdict.STOP:
@@ -288,14 +324,15 @@ class Engine:
     def _wants_more(self) -> bool:
         if len(self._trials) >= self._settings.trials or self.stalled:
             return False
-        return bool(self._baselines) or not self.exhausted
+        return bool(self._given) or not self.exhausted
 
-    def _take_in(self, recorded: Sequence[FrozenTrial]) -> set[str]:
-        """Remembers every recorded trial, finds out which are to go on, and returns the architectures' ids."""
+    def _take_in(self, recorded: Sequence[FrozenTrial]) -> set[tuple[str, int | None]]:
+        """Remembers every recorded trial, finds out which are to go on, and returns what was trained."""
         paused = set()
         for found in recorded:
             architecture = Architecture.from_dict(found.user_attrs["architecture"])
-            trial = _Trial(found.number, architecture, costs_of(found), found.user_attrs.get("baseline"))
+            given = Given(architecture, found.user_attrs.get("baseline"), seed_of(found))
+            trial = _Trial(found.number, given, costs_of(found))
             trial.history = list(history_of(found))
             trial.lost = list(found.user_attrs.get("lost", []))
             trial.ended = found.state.is_finished()
@@ -309,13 +346,13 @@ class Engine:
         for found in recorded:
             trial = self._trials[found.number]
             self._remember(trial, found)
-            if trial.ended or trial.baseline is not None:
+            if trial.ended or trial.is_baseline:
                 self._withdraw(trial.number)
-            if trial.number in paused and trial.baseline is None and not trial.ended:
+            if trial.number in paused and not trial.is_baseline and not trial.ended:
                 self._paused[trial.number] = None
             elif not trial.ended:
                 self._interrupted.append(trial.number)
-        return {trial.architecture.id for trial in self._trials.values()}
+        return {trial.given.key for trial in self._trials.values()}
 
     def _remember_the_end(self, found: FrozenTrial) -> None:
         """Tells the rule of stalling, for which the order in which trials ended matters."""
@@ -326,7 +363,7 @@ class Engine:
                 self._stall.ended()
 
     def _remember(self, trial: _Trial, found: FrozenTrial) -> None:
-        proposed = trial.baseline is None
+        proposed = not trial.is_baseline
         if found.state == TrialState.PRUNED and trial.history:
             reached = values_at(self._objectives, trial.history[-1], trial.costs)
             self._proposer.remember(
@@ -337,30 +374,33 @@ class Engine:
 
     def _begin(self) -> int | None:
         """Records a new trial, a baseline or a proposal; None if nothing is left to propose, or it failed at once."""
-        name, proposal = self._proposal()
+        given, proposal = self._proposal()
         if proposal is None:
             self._found_no_more = True
             return None
         architecture = proposal.architecture
+        given = given or Given(architecture)
         cost, costs, broken = self._price(architecture), dict[str, float](), None
         try:
             costs = self._price_objectives(architecture)
         except Exception as error:  # code of the user's, and a fault of this trial's alone
             broken = Ending("FAIL", reason=f"{type(error).__name__}: {first_line(error)}", traceback=format_exc())
-        candidate = Candidate(architecture, cost, costs, proposal.parameters, proposal.distributions, baseline=name)
+        candidate = Candidate(
+            architecture, cost, costs, proposal.parameters, proposal.distributions, given.name, given.seed
+        )
         number = self._record.start(candidate)
         known = {"flops": float(cost.flops), "params": float(cost.params), **costs}
-        self._trials[number] = _Trial(number, architecture, known, name)
+        self._trials[number] = _Trial(number, given, known)
         if broken is None:
             return number
         self._end(self._trials[number], broken)
         self._proposer.fail(architecture)
         return None
 
-    def _proposal(self) -> tuple[str | None, Proposal | None]:
-        if self._baselines:
-            name, architecture = self._baselines.popleft()
-            return name, self._proposer.start(architecture)
+    def _proposal(self) -> tuple[Given | None, Proposal | None]:
+        if self._given:
+            given = self._given.popleft()
+            return given, self._proposer.start(given.architecture)
         return None, self._proposer.propose()
 
     def _promoted(self) -> int | None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -29,7 +29,8 @@ class _Trial:
     number: int
     what: str
     flops: float
-    curve: list[float] = field(default_factory=list)
+    epoch: int = 0
+    accuracy: float | None = None
     from_epoch: int = 0
 
 
@@ -103,8 +104,8 @@ class Progress(Listener):
     def progressed(self, number: int, history: Sequence[Entry]) -> None:
         """A trial has finished an epoch."""
         trial = self._running[number]
-        self._epochs += max(0, len(history) - max(len(trial.curve), trial.from_epoch))
-        trial.curve = [entry["accuracy"] for entry in history]
+        self._epochs += max(0, len(history) - max(trial.epoch, trial.from_epoch))
+        trial.epoch, trial.accuracy = len(history), history[-1].get("accuracy")
 
     def paused(self, number: int) -> None:
         """A trial waits to go on."""
@@ -132,11 +133,11 @@ class Progress(Listener):
             self._console.print(f"trial {number:>4}  {how}  {ending.reason}", markup=False)
 
     def _say(self, trial: _Trial, how: str, style: str, what: str) -> None:
-        accuracy = f"{trial.curve[-1]:.4f}" if trial.curve else "-"
+        accuracy = "-" if trial.accuracy is None else f"{trial.accuracy:.4f}"
         line = Text.assemble(
             f"trial {trial.number:>4}  ",
             (f"{how:<8}", style),
-            f"  epoch {len(trial.curve):>3}/{self._config.search.epochs}  accuracy {accuracy:>6}"
+            f"  epoch {trial.epoch:>3}/{self._config.search.epochs}  accuracy {accuracy:>6}"
             f"  {trial.flops / 1e6:,.3f} MFLOPs  {what}",
         )
         self._console.print(line, overflow="ellipsis", no_wrap=True)
@@ -144,8 +145,8 @@ class Progress(Listener):
     def _view(self) -> RenderableType:
         table = Table.grid(padding=(0, 2))
         for trial in self._running.values():
-            accuracy = f"{trial.curve[-1]:.4f}" if trial.curve else ""
-            epoch = f"epoch {len(trial.curve)}/{self._config.search.epochs}"
+            accuracy = "" if trial.accuracy is None else f"{trial.accuracy:.4f}"
+            epoch = f"epoch {trial.epoch}/{self._config.search.epochs}"
             table.add_row(f"trial {trial.number:>4}", epoch, accuracy, Text(trial.what, no_wrap=True, style="dim"))
         return Group(table, self._totals())
 

@@ -40,7 +40,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import isnan
-from typing import Any
+from typing import Any, Protocol
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
@@ -65,6 +65,40 @@ class Proposal:
     architecture: Architecture
     parameters: Mapping[str, Any]
     distributions: Mapping[str, BaseDistribution]
+
+
+class Proposes(Protocol):
+    """Whatever says what is tried next, and is told what became of it."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether there is nothing more to propose."""
+
+    def remember(
+        self,
+        architecture: Architecture,
+        trial: FrozenTrial,
+        *,
+        proposed: bool = True,
+        shortfall: float = 1.0,
+        reached: Sequence[float] | None = None,
+    ) -> None:
+        """Takes in a trial of the study DB."""
+
+    def propose(self) -> Proposal | None:
+        """What to try next."""
+
+    def start(self, architecture: Architecture) -> Proposal:
+        """A given architecture as a proposal."""
+
+    def complete(self, architecture: Architecture, values: Sequence[float]) -> None:
+        """An architecture was trained for the full budget."""
+
+    def stop(self, architecture: Architecture, reached: Sequence[float], shortfall: float) -> None:
+        """An architecture was stopped early."""
+
+    def fail(self, architecture: Architecture) -> None:
+        """An architecture's training broke."""
 
 
 @dataclass

@@ -37,7 +37,7 @@ def is_ray_client(address: str) -> bool:
 
 
 def run_on_the_cluster(
-    search: Callable[..., _T],
+    drive: Callable[..., _T],
     config: Config,
     storage: str,
     *,
@@ -45,13 +45,13 @@ def run_on_the_cluster(
     time_budget: timedelta | None,
     listener: Listener,
 ) -> _T:
-    """What a search returns that is driven from the cluster.
+    """What a driver returns that runs on the cluster.
 
     Args:
-        search: :func:`nas.driver.search`, or what has its parameters.
+        drive: called there with the configuration, the storage and the keywords of :func:`nas.driver.carry_out`.
 
     Raises:
-        InputError: the study DB is a file on this machine, or what the search itself raises.
+        InputError: the study DB is a file on this machine, or what the driver itself raises.
     """
     if parse_url(storage).get_backend_name() == "sqlite":
         raise InputError(
@@ -60,8 +60,8 @@ def run_on_the_cluster(
         )
     with cluster.connected(address, config):
         events, orders = Queue(actor_options={"num_cpus": 0}), Queue(actor_options={"num_cpus": 0})
-        drive: Any = ray.remote(num_cpus=0, max_retries=0)(_drive)
-        task = drive.remote(search, config.to_dict(), storage, time_budget, events, orders)
+        remote: Any = ray.remote(num_cpus=0, max_retries=0)(_drive)
+        task = remote.remote(drive, config, storage, time_budget, events, orders)
         with Interruption(log.warning) as interruption:
             ordered = False
             while not ray.wait([task], timeout=_LOOK_EVERY_S)[0]:
@@ -78,16 +78,15 @@ def run_on_the_cluster(
 
 
 def _drive(
-    search: Callable[..., _T],
-    config: dict[str, Any],
+    drive: Callable[..., _T],
+    config: Config,
     storage: str,
     time_budget: timedelta | None,
     events: Queue,
     orders: Queue,
 ) -> _T:
     """The task on the cluster."""
-    parsed = Config.model_validate(config)
-    return search(parsed, storage, address="auto", time_budget=time_budget, listener=_Forwarding(events, orders))
+    return drive(config, storage, address="auto", time_budget=time_budget, listener=_Forwarding(events, orders))
 
 
 class _Forwarding(Listener):

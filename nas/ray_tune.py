@@ -155,6 +155,7 @@ def _as_config(assignment: Assignment) -> dict[str, Any]:
         "architecture": json.dumps(assignment.architecture.to_dict()),
         "checkpoint": assignment.checkpoint,
         "latency": assignment.costs.get("latency"),
+        "seed": assignment.seed,
     }
 
 

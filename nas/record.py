@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -33,6 +33,8 @@ from search_space.costs import Cost
 from search_space.errors import InputError, first_line
 
 _T = TypeVar("_T")
+_SEED = "seed"
+_LAST_SEED = 2**32 - 1
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class Candidate:
     """An architecture about to be tried: what it costs, and the parameters that proposed it.
 
     A baseline that the space does not contain has no parameters. ``costs`` are the values of priced objectives.
+    ``seed`` is that of its training, where that is not the study's; it is recorded as a parameter.
     """
 
     architecture: Architecture
@@ -50,6 +53,7 @@ class Candidate:
     parameters: Mapping[str, Any]
     distributions: Mapping[str, BaseDistribution]
     baseline: str | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -96,13 +100,17 @@ class StudyRecord:
         checkpoints: str,
         create: CreateTrial | None = None,
         guard: Callable[[], None] = lambda: None,
+        *,
+        scores_every_epoch: bool = True,
     ) -> None:
         self._storage = storage
         self._guard = guard
         self._create = create or self._create_by_optuna
         self._study_id = study_id
         self._checkpoints = checkpoints
-        self._keeps_history = any(o.source == "measured" and o.name != "accuracy" for o in objectives)
+        self._keeps_history = not scores_every_epoch or any(
+            o.source == "measured" and o.name != "accuracy" for o in objectives
+        )
         self._ids: dict[int, int] = {}
         self._epochs_written: dict[int, int] = {}
 
@@ -116,6 +124,7 @@ class StudyRecord:
         *,
         create: CreateTrial | None = None,
         guard: Callable[[], None] = lambda: None,
+        scores_every_epoch: bool = True,
     ) -> "StudyRecord":
         """The study of a configuration, begun if it does not exist.
 
@@ -123,6 +132,7 @@ class StudyRecord:
             create: a faster way of making a trial than Optuna's.
             guard: called before every write, also before each repetition of one; it raises where the study is no
                 longer ours to write.
+            scores_every_epoch: whether every epoch of a trial has an accuracy, or the last alone.
 
         Raises:
             InputError: there is a study of that name that is not senas's, or one that another configuration or other
@@ -144,7 +154,7 @@ class StudyRecord:
         for key, value in said.items():
             if attributes.get(key) != value:
                 storage.set_study_user_attr(study_id, key, value)
-        record = cls(storage, study_id, objectives, checkpoints, create, guard)
+        record = cls(storage, study_id, objectives, checkpoints, create, guard, scores_every_epoch=scores_every_epoch)
         record._settle()
         return record
 
@@ -153,7 +163,7 @@ class StudyRecord:
         trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
         for trial in trials:
             self._ids[trial.number] = trial._trial_id
-            self._epochs_written[trial.number] = len(trial.intermediate_values)
+            self._epochs_written[trial.number] = max(trial.intermediate_values, default=0)
         return trials
 
     def start(self, candidate: Candidate) -> int:
@@ -168,11 +178,11 @@ class StudyRecord:
             attributes["costs"] = dict(candidate.costs)
         if candidate.baseline is not None:
             attributes["baseline"] = candidate.baseline
+        parameters, distributions = dict(candidate.parameters), dict(candidate.distributions)
+        if candidate.seed is not None:
+            parameters[_SEED], distributions[_SEED] = candidate.seed, IntDistribution(0, _LAST_SEED)
         template = create_trial(
-            state=TrialState.RUNNING,
-            params=dict(candidate.parameters),
-            distributions=dict(candidate.distributions),
-            user_attrs=attributes,
+            state=TrialState.RUNNING, params=parameters, distributions=distributions, user_attrs=attributes
         )
         attempts = count(1)
         trial_id, number = self._write(lambda: self._create_once(template, attempt=next(attempts)))
@@ -190,9 +200,10 @@ class StudyRecord:
         if self._keeps_history and len(history) > done:
             self._write(self._storage.set_trial_user_attr, trial_id, "history", [dict(entry) for entry in history])
         for epoch in range(done + 1, len(history) + 1):
-            accuracy = history[epoch - 1]["accuracy"]
-            self._write(self._storage.set_trial_intermediate_value, trial_id, epoch, accuracy)
-            self._epochs_written[number] = epoch
+            accuracy = history[epoch - 1].get("accuracy")
+            if accuracy is not None:
+                self._write(self._storage.set_trial_intermediate_value, trial_id, epoch, accuracy)
+                self._epochs_written[number] = epoch
 
     def write_costs(self, number: int, costs: Mapping[str, float]) -> None:
         """Records the costs of a trial, of which one was measured."""
@@ -245,7 +256,7 @@ class StudyRecord:
             known = set(self._ids.values())
             for trial in self._storage.get_all_trials(self._study_id, deepcopy=False, states=(TrialState.RUNNING,)):
                 same = trial.user_attrs.get("architecture_id") == template.user_attrs["architecture_id"]
-                if same and trial._trial_id not in known:
+                if same and seed_of(trial) == seed_of(template) and trial._trial_id not in known:
                     return trial._trial_id, trial.number
         return self._create(self._study_id, template)
 
@@ -263,9 +274,16 @@ class StudyRecord:
 
 def history_of(trial: FrozenTrial) -> list[dict[str, float]]:
     """What a recorded trial measured after each epoch."""
-    curve = [accuracy for _, accuracy in sorted(trial.intermediate_values.items())]
-    kept = trial.user_attrs.get("history", [])
-    return [{**(kept[i] if i < len(kept) else {}), "accuracy": accuracy} for i, accuracy in enumerate(curve)]
+    history = [dict(entry) for entry in trial.user_attrs.get("history", [])]
+    history += [{} for _ in range(max(trial.intermediate_values, default=0) - len(history))]
+    for epoch, accuracy in trial.intermediate_values.items():
+        history[epoch - 1]["accuracy"] = accuracy
+    return history
+
+
+def seed_of(trial: FrozenTrial) -> int | None:
+    """The seed of a recorded trial's training, where that is not the study's."""
+    return trial.params.get(_SEED)
 
 
 def costs_of(trial: FrozenTrial) -> dict[str, float]:

@@ -3,8 +3,10 @@
 import json
 import shutil
 import tempfile
+import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,16 +29,22 @@ from trainers.run import TrainingRun
 
 @dataclass(frozen=True)
 class Job:
-    """What all trials of a search have in common."""
+    """What all trials of a study have in common.
+
+    Attributes:
+        score_every_epoch: whether the held-out images score every epoch, or the last alone.
+        checkpoint_every_s: within an epoch that lasts longer, there is a checkpoint so often.
+    """
 
     data: Splits
     weights: Mapping[Backbone, str]
     recipe: Recipe
     epochs: int
-    seed: int
     threads: int
     device: str
     objectives: Sequence[Objective]
+    score_every_epoch: bool
+    checkpoint_every_s: float
 
 
 class TrialActor(Trainable):
@@ -45,7 +53,9 @@ class TrialActor(Trainable):
     def setup(self, config: dict[str, Any], job: Job) -> None:  # type: ignore[override]
         """Takes the first trial; building its network waits for the first step, where failures are told."""
         torch.set_num_threads(job.threads)
+        torch.backends.cudnn.benchmark = True  # the sizes of a trial's maps do not change
         self._job = job
+        self._data = job.data.to(job.device)  # once for all trials
         self._run: TrainingRun | None = None
         self._take(config)
 
@@ -64,22 +74,17 @@ class TrialActor(Trainable):
         try:
             if self._run is None:
                 self._run = self._start()
-                try:
-                    self._checkpoints.restore(self._run)
-                except OSError as error:
-                    return self._halt("read from", error)
+                self._checkpoints.restore(self._run)
                 if self._run.epoch > 0:
                     return self._report(self._run)
-            self._run.train_epoch()
-            self._run.evaluate()
+            self._train_an_epoch(self._run)
+        except _NoCheckpointError as error:  # no fault of the trial's, and the next ones would meet it as well
+            self._forget_the_network()
+            return {"halt_reason": str(error), "history": []}
         except Exception as error:
             self._forget_the_network()
             reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
             return {"fail_reason": reason, "traceback": traceback.format_exc(), "history": []}
-        try:
-            self._checkpoints.save(self._run)
-        except OSError as error:
-            return self._halt("written to", error)
         return self._report(self._run)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -107,16 +112,25 @@ class TrialActor(Trainable):
         if self._job.device == "cuda":
             torch.cuda.empty_cache()
 
-    def _halt(self, what: str, error: OSError) -> dict[str, Any]:
-        """No fault of the trial's, and the next ones would meet it as well."""
-        self._forget_the_network()
-        reason = f"no checkpoint can be {what} {self.config['checkpoint']}: {error}"
-        return {"halt_reason": reason, "history": []}
+    def _train_an_epoch(self, run: TrainingRun) -> None:
+        saved = time.monotonic()
+
+        def save_now_and_then() -> None:
+            nonlocal saved
+            if time.monotonic() - saved > self._job.checkpoint_every_s:
+                self._checkpoints.save(run)
+                saved = time.monotonic()
+
+        run.train_epoch(save_now_and_then)
+        if self._job.score_every_epoch or run.finished:
+            run.evaluate()
+        self._checkpoints.save(run)
 
     def _start(self) -> TrainingRun:
         job = self._job
         architecture = Architecture.from_dict(json.loads(self.config["architecture"]))
-        network = build(architecture, seed=job.seed, weights=job.weights.get(architecture.backbone))
+        seed = self.config["seed"]
+        network = build(architecture, seed=seed, weights=job.weights.get(architecture.backbone))
         if self._latency is None and any(objective.source == "timed" for objective in job.objectives):
             size = architecture.backbone.input_size
             self._latency = measure_latency(network, size, device=job.device).median
@@ -125,7 +139,7 @@ class TrialActor(Trainable):
             for objective in job.objectives
             if objective.source == "measured" and objective.function is not None
         }
-        return TrainingRun(network, job.data, job.recipe, job.epochs, seed=job.seed, device=job.device, metrics=metrics)
+        return TrainingRun(network, self._data, job.recipe, job.epochs, seed=seed, device=job.device, metrics=metrics)
 
     def _report(self, run: TrainingRun) -> dict[str, Any]:
         # As a list, which Ray leaves alone where it would flatten a dictionary.
@@ -138,6 +152,18 @@ def _measured(entry: Mapping[str, Any]) -> dict[str, float]:
     return {new: entry[old] for old, new in kept.items() if entry.get(old) is not None}
 
 
+class _NoCheckpointError(Exception):
+    """The place of the checkpoints cannot be read or written."""
+
+
+@contextmanager
+def _reaching(place: str | Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _NoCheckpointError(f"no checkpoint can be {what} {place}: {error}") from error
+
+
 class _Checkpoints:
     """A trial's checkpoints in a folder."""
 
@@ -145,10 +171,12 @@ class _Checkpoints:
         self._folder = folder
 
     def restore(self, run: TrainingRun) -> None:
-        checkpoint.restore(run, self._folder)
+        with _reaching(self._folder, "read from"):
+            checkpoint.restore(run, self._folder)
 
     def save(self, run: TrainingRun) -> None:
-        checkpoint.save(run, self._folder)
+        with _reaching(self._folder, "written to"):
+            checkpoint.save(run, self._folder)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -162,17 +190,19 @@ class _RemoteCheckpoints(_Checkpoints):
         self._url = url
 
     def restore(self, run: TrainingRun) -> None:
-        remote.download(self._url, self._folder)
+        with _reaching(self._url, "read from"):
+            remote.download(self._url, self._folder)
         super().restore(run)
 
     def save(self, run: TrainingRun) -> None:
         """Uploads the new checkpoint before older ones are removed, so that there always is a whole one."""
         super().save(run)
         kept = [folder.name for folder in folders(self._folder)]
-        remote.upload(self._folder / kept[0], remote.join(self._url, kept[0]))
-        for name in remote.names(self._url):
-            if name < kept[-1]:  # newer ones are those of another actor, which has taken the trial over
-                remote.remove(remote.join(self._url, name))
+        with _reaching(self._url, "written to"):
+            remote.upload(self._folder / kept[0], remote.join(self._url, kept[0]))
+            for name in remote.names(self._url):
+                if name < kept[-1]:  # newer ones are those of another actor, which has taken the trial over
+                    remote.remove(remote.join(self._url, name))
 
     def close(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -10,6 +10,7 @@ Queries need SQLAlchemy alone and start at once; :func:`export` and :func:`load`
 
 from typing import TYPE_CHECKING, Any
 
+from results.judgement import Judgement, judge
 from results.records import TrialRecord
 from results.study import Study, StudySummary, open_study, studies
 
@@ -17,7 +18,17 @@ if TYPE_CHECKING:
     from results.exporting import export
     from results.loading import load
 
-__all__ = ["Study", "StudySummary", "TrialRecord", "export", "load", "open_study", "studies"]
+__all__ = [
+    "Judgement",
+    "Study",
+    "StudySummary",
+    "TrialRecord",
+    "export",
+    "judge",
+    "load",
+    "open_study",
+    "studies",
+]
 
 # The modules are not called export and load: importing a submodule would put it in the place of the function.
 _NEEDS_TORCH = {"export": "results.exporting", "load": "results.loading"}

@@ -167,6 +167,7 @@ def _metadata(study: Study, trial: TrialRecord, architecture: Architecture) -> d
         "params": trial.params,
         "epochs": trial.epochs,
         "data": (study.config or {}).get("data"),
+        "config": study.config,
         **({} if normalisation is None else {"normalisation": normalisation}),
         "versions": (study.user_attrs.get("runs") or [{}])[-1].get("versions"),
         "senas": _senas_version(),

@@ -18,6 +18,7 @@ from uuid import uuid4
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from search_space.errors import InputError
 from trainers.checkpoint_layout import MODEL, OPTIMIZER, STATE, folder_name, folders, latest, read_state
@@ -26,18 +27,23 @@ from trainers.run import TrainingRun
 
 _KEPT = 2
 _UNFINISHED = ".unfinished-"
+_TRAINED = "model/"
 _ABANDONED_AFTER_S = 3600.0
 
 
 def save(run: TrainingRun, directory: Path) -> Path:
-    """Writes the run's checkpoint at its epoch and gives its folder; all but the newest two are deleted.
+    """Writes the checkpoint of a run, as it is now, and gives its folder; all but the newest two are deleted.
 
     A directory belongs to one trial, and is created if need be. Two processes may write to it, as where one was
     thought to be lost: each checkpoint is one's or the other's.
+
+    Raises:
+        DivergedError: a loss of the epoch under way is not finite, so there is nothing to go on from.
+        OSError: the directory cannot be written to.
     """
     directory.mkdir(parents=True, exist_ok=True)
     _clear_away_unfinished(directory)
-    final = directory / folder_name(run.epoch)
+    final = directory / folder_name(run.epoch, run.step)
     unfinished = directory / f"{_UNFINISHED}{uuid4().hex}"
     unfinished.mkdir()
     try:
@@ -54,7 +60,7 @@ def save(run: TrainingRun, directory: Path) -> Path:
 
 
 def restore(run: TrainingRun, directory: Path) -> int | None:
-    """Brings a new run to where the newest whole checkpoint is, and gives its epoch; None if there is none.
+    """Brings a new run to where the newest whole checkpoint is, and gives the epochs done; None if there is none.
 
     The run then goes on as one that was never interrupted; on a CPU, bit for bit.
 
@@ -66,26 +72,33 @@ def restore(run: TrainingRun, directory: Path) -> int | None:
         return None
     state = read_state(folder)
     _check_settings(run, state["settings"], folder)
-    _load_model(run.model, folder)
+    _load_weights(run.network, safetensors.torch.load_file(folder / MODEL), folder)
+    tensors = safetensors.torch.load_file(folder / OPTIMIZER)
+    if run.average is not None:
+        trained = {name.removeprefix(_TRAINED): tensors.pop(name) for name in list(tensors) if _is_trained(name)}
+        _load_weights(run.model, trained, folder)
     run.optimizer.load_state_dict(
         {
-            "state": _unflatten(run.model, safetensors.torch.load_file(folder / OPTIMIZER), state["optimizer"]),
+            "state": _unflatten(run.optimizer, tensors, state["optimizer"]),
             "param_groups": run.optimizer.state_dict()["param_groups"],  # the recipe's, which is the same
         }
     )
-    run.epoch = state["epoch"]
-    run.curve = state["curve"]
+    run.go_on_from(state["epoch"], state.get("step", 0), state["curve"], state.get("losses", ()))
     return run.epoch
 
 
 def _write_files(run: TrainingRun, folder: Path) -> None:
     tensors, scalars = _flatten(run.optimizer.state_dict()["state"])
+    if run.average is not None:  # what is scored is the average, and training goes on from what was trained
+        tensors |= {_TRAINED + name: value for name, value in run.model.state_dict().items()}
     contents = {
-        MODEL: safetensors.torch.save(_to_cpu(run.model.state_dict())),
+        MODEL: safetensors.torch.save(_to_cpu(run.network.state_dict())),
         OPTIMIZER: safetensors.torch.save(_to_cpu(tensors)),
     }
     state = {
         "epoch": run.epoch,
+        "step": run.step,
+        "losses": run.losses_so_far(),
         "curve": run.curve,
         "settings": _settings(run),
         "normalization": asdict(run.normalization),
@@ -110,14 +123,17 @@ def _check_settings(run: TrainingRun, saved: dict[str, Any], folder: Path) -> No
 
 
 def _flat_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """One level of keys; a recipe from before a key existed had that key's default."""
+    """One level of keys; a recipe from before a key existed had that key's default.
+
+    The length of training takes the place of the one that the recipe is meant for.
+    """
     recipe: dict[str, Any] = Recipe().model_dump(mode="json") | settings["recipe"]
-    return {"epochs": settings["epochs"], "seed": settings["seed"], **recipe}
+    return recipe | {"epochs": settings["epochs"], "seed": settings["seed"]}
 
 
-def _load_model(model: nn.Module, folder: Path) -> None:
+def _load_weights(model: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
     try:
-        model.load_state_dict(safetensors.torch.load_file(folder / MODEL))
+        model.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{folder} is of another architecture: {reason[:300]}") from error
@@ -131,9 +147,13 @@ def _flatten(state: dict[int, dict[str, Any]]) -> tuple[dict[str, Tensor], dict[
     return tensors, scalars
 
 
-def _unflatten(model: nn.Module, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> dict[int, dict[str, Any]]:
+def _is_trained(name: str) -> bool:
+    return name.startswith(_TRAINED)
+
+
+def _unflatten(optimizer: Optimizer, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> dict[int, dict[str, Any]]:
     """The inverse of :func:`_flatten`, with the memory layout that the optimizer would have given each tensor."""
-    parameters = list(model.parameters())
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for key, value in (tensors | scalars).items():
         index, name = key.split("/")

@@ -1,8 +1,9 @@
 """Where checkpoints lie and which of them are whole; nothing here imports torch.
 
-A run's directory holds ``epoch-0007/{model.safetensors, optimizer.safetensors, state.json}`` for its newest epochs.
-``state.json`` has the epoch, the curve and the SHA-256 of the other two files, so that a checkpoint which was cut
-short is told from a whole one. The weights are plain safetensors: any program can load them.
+A run's directory holds ``epoch-0007/{model.safetensors, optimizer.safetensors, state.json}`` for its newest epochs, and
+``epoch-0007-step-000120`` for so many steps into the next one. ``state.json`` has the epoch, the curve and the SHA-256
+of the other two files, so that a checkpoint which was cut short is told from a whole one. The weights are those that
+are scored, in plain safetensors that any program can load.
 """
 
 import hashlib
@@ -15,12 +16,12 @@ MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
 
-_FOLDER = re.compile(r"epoch-(\d{4,})")
+_FOLDER = re.compile(r"epoch-(\d{4,})(?:-step-(\d{6,}))?")
 
 
-def folder_name(epoch: int) -> str:
-    """The name of the folder for the state after so many epochs."""
-    return f"epoch-{epoch:04d}"
+def folder_name(epoch: int, step: int = 0) -> str:
+    """The name of the folder for the state after so many epochs, and steps of the next."""
+    return f"epoch-{epoch:04d}-step-{step:06d}" if step else f"epoch-{epoch:04d}"
 
 
 def folders(directory: Path) -> list[Path]:
@@ -28,8 +29,8 @@ def folders(directory: Path) -> list[Path]:
     if not directory.is_dir():
         return []
     matches = [(_FOLDER.fullmatch(path.name), path) for path in directory.iterdir()]
-    numbered = [(int(match[1]), path) for match, path in matches if match]
-    return [path for _, path in sorted(numbered, reverse=True)]
+    numbered = [(int(match[1]), int(match[2] or 0), path) for match, path in matches if match]
+    return [path for _, _, path in sorted(numbered, reverse=True)]
 
 
 def latest(directory: Path) -> Path | None:
@@ -47,7 +48,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """What ``state.json`` says: epoch, curve, settings, normalization."""
+    """What ``state.json`` says: epoch, step, curve, settings, normalization."""
     state: dict[str, Any] = json.loads((folder / STATE).read_text())
     return state
 

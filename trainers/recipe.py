@@ -1,6 +1,6 @@
 """How a network is trained, as data; nothing here imports torch."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -9,6 +9,15 @@ ScheduleName = Literal["constant", "cosine", "step", "one_cycle", "plateau"]
 Precision = Literal["fp32", "bf16"]
 AugmentationName = Literal["crop", "random_resized_crop", "flip", "cutout"]
 Fraction = Annotated[float, Field(gt=0, le=1)]
+
+# What each is for. Older keys (decay, crop_padding) are not among them: stored studies may have them to no effect.
+_USER_OF: dict[str, ScheduleName | AugmentationName] = {
+    "milestones": "step",
+    "rise": "one_cycle",
+    "patience": "plateau",
+    "crop_scale": "random_resized_crop",
+    "cutout_size": "cutout",
+}
 
 _USUAL_LR: dict[str, float] = {"sgd": 0.1, "adamw": 1e-3, "adadelta": 1.0}
 
@@ -20,7 +29,8 @@ def _usual_lr(validated: dict[str, Any]) -> float:
 class Recipe(BaseModel):
     """The hyperparameters of training, apart from its seed.
 
-    Types are strict: a number in quotes is an error, an unknown key too.
+    Types are strict: a number in quotes is an error, an unknown key too. So is a key that has no effect with the others
+    where one might believe that it has.
 
     Args:
         optimizer: ``momentum`` and ``nesterov`` are SGD's.
@@ -29,9 +39,10 @@ class Recipe(BaseModel):
         decay_norm_and_bias: whether weight decay also goes for what has one dimension or none: the scales and shifts
             of normalisation, and biases.
         schedule: the learning rate over the epochs after the warm-up. ``step`` multiplies it by ``decay`` every
-            ``step_epochs``, or at the epochs of ``milestones``; ``one_cycle`` rises over the fraction ``rise`` of all
-            epochs and falls again; ``plateau`` multiplies it by ``decay`` when the training loss has not fallen for
-            ``patience`` epochs.
+            ``step_epochs``, or instead at the ``milestones``; ``one_cycle`` rises over the fraction ``rise`` of all
+            steps and falls again; ``plateau`` multiplies it by ``decay`` when the training loss has not fallen for
+            more than ``patience`` epochs.
+        milestones: numbers of epochs done, the warm-up's included.
         warmup_epochs: epochs over which the learning rate rises linearly.
         epochs: the length that the recipe is meant for, if one is not given where it is used.
         clip_norm: scale gradients down to this norm over all parameters where theirs is greater.
@@ -76,4 +87,29 @@ class Recipe(BaseModel):
     def _nesterov_needs_momentum(self) -> Self:
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
             raise ValueError("nesterov needs optimizer sgd and a momentum above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_without_effect(self) -> Self:
+        used = {self.schedule, *self.augment}
+        for key, user in _USER_OF.items():
+            usual = type(self).model_fields[key].default
+            if user not in used and getattr(self, key) != usual:
+                what = "schedule" if user in get_args(ScheduleName) else "augment"
+                back = "[]" if usual == () else usual
+                raise ValueError(f"{key} has no effect without {what} {user}: leave it out, or set it back to {back}")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.schedule == "one_cycle" and self.warmup_epochs > 0:
+            raise ValueError("one_cycle rises by itself: leave warmup_epochs out, or set it back to 0, and see rise")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones must rise, which {', '.join(map(str, self.milestones))} do not")
+        if self.milestones and self.milestones[0] < self.warmup_epochs:
+            raise ValueError(f"milestone {self.milestones[0]} is within the warm-up of {self.warmup_epochs} epochs")
+        if self.crop_scale[0] > self.crop_scale[1]:
+            raise ValueError(f"crop_scale must rise, which {self.crop_scale[0]}, {self.crop_scale[1]} does not")
+        if {"crop", "random_resized_crop"} <= set(self.augment):
+            raise ValueError("augment has both crop and random_resized_crop: leave one out")
         return self

@@ -1,7 +1,8 @@
 """Training one network, epoch by epoch, and scoring it."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 from search_space.errors import InputError
 from trainers import optimizers
-from trainers.batches import training_batches
+from trainers.averaging import WeightAverage
+from trainers.batches import scoring_batches, training_batches
 from trainers.data.splits import Splits
 from trainers.recipe import Recipe
 from trainers.schedule import check_length, learning_rate
@@ -56,8 +58,8 @@ def check_recipe(recipe: Recipe, epochs: int, data: Splits) -> None:
 class TrainingRun:
     """One network's training, from its weights as given to ``epochs`` epochs, unless it is stopped before.
 
-    The order of the data, its augmentation and dropout are functions of (seed, epoch) alone: the same for every
-    network, and for a run that was interrupted. On a CPU equal runs give equal weights, bit for bit.
+    The order of the data, its augmentation and dropout are functions of the seed, the epoch and the step alone: the
+    same for every network, and for a run that was interrupted. On a CPU equal runs give equal weights, bit for bit.
 
     Args:
         model: maps images [N, C, H, W] to logits [N, num_classes]. It is moved to the device and trained in place.
@@ -68,8 +70,13 @@ class TrainingRun:
         device: where to train.
         metrics: further figures to score by, by name; they are noted in the curve.
 
+    Attributes:
+        epoch: how many are done.
+        step: optimizer steps done of the epoch under way.
+        curve: an entry for each epoch done.
+
     Raises:
-        InputError: there are fewer training images than a batch has, or the warm-up takes all epochs.
+        InputError: the recipe does not fit the length of training or the data.
     """
 
     def __init__(
@@ -91,7 +98,9 @@ class TrainingRun:
         self.device = torch.device(device)
         self.normalization = data.normalization
         self.epoch = 0
+        self.step = 0
         self.curve: list[dict[str, Any]] = []
+        self._losses: list[Tensor] = []
         self._memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self._train = data.train.to(self.device)
         self._held_out = data.held_out.to(self.device)
@@ -100,7 +109,15 @@ class TrainingRun:
             for values in (self.normalization.mean, self.normalization.std)
         )
         self.model: nn.Module = model.to(self.device).to(memory_format=self._memory_format)
-        self.optimizer = optimizers.build(self.model.parameters(), recipe)
+        self.optimizer = optimizers.build(self.model, recipe)
+        self.average = None if recipe.ema_decay is None else WeightAverage(self.model, recipe.ema_decay)
+        # For scoring, the compiler would have to make kernels of all sizes again.
+        self._trained: Callable[[Tensor], Tensor] = torch.compile(self.model) if recipe.compile else self.model
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that is scored and kept: of averaged weights, if the recipe averages them."""
+        return self.model if self.average is None else self.average.model
 
     @property
     def steps_per_epoch(self) -> int:
@@ -112,8 +129,11 @@ class TrainingRun:
         """Whether all epochs are done."""
         return self.epoch >= self.epochs
 
-    def train_epoch(self) -> float:
-        """Trains for one epoch more and gives its mean training loss.
+    def train_epoch(self, after_each_step: Callable[[], None] = lambda: None) -> float:
+        """Trains to the end of the epoch under way, and gives its mean training loss.
+
+        Args:
+            after_each_step: called where the run can be saved. What it raises ends the epoch there.
 
         Raises:
             DivergedError: the loss became infinite or not a number; the message says at which step.
@@ -121,13 +141,37 @@ class TrainingRun:
         """
         if self.finished:
             raise RuntimeError(f"all {self.epochs} epochs are done")
-        # Losses stay on the device until the epoch's end: to look at each would make the device wait at every step.
-        losses = torch.stack(self._losses_of_an_epoch()).cpu()
-        self._check_that_they_are_finite(losses)
-        self.epoch += 1
-        loss = losses.double().mean().item()
-        self.curve.append({"epoch": self.epoch, "train_loss": loss})
-        return loss
+        self.model.train()
+        # Layers such as dropout draw from the global generators, which are the caller's again afterwards.
+        with (
+            torch.random.fork_rng([self.device] if self.device.type == "cuda" else []),
+            closing(training_batches(self._train, self.recipe, self.seed, self.epoch, self.step)) as batches,
+        ):
+            for images, labels in batches:
+                self._losses.append(self._train_step(images, labels))
+                self.step += 1
+                after_each_step()
+        return self._end_of_the_epoch()
+
+    def losses_so_far(self) -> list[float]:
+        """The training loss of each step done of the epoch under way.
+
+        Raises:
+            DivergedError: one is infinite or not a number; the message says at which step.
+        """
+        losses: list[float] = torch.stack(self._losses).tolist() if self._losses else []
+        for step, loss in enumerate(losses, start=1):
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"the training loss is {loss} at epoch {self.epoch + 1} of {self.epochs}, "
+                    f"step {step} of {self.steps_per_epoch}"
+                )
+        return losses
+
+    def go_on_from(self, epoch: int, step: int, curve: list[dict[str, Any]], losses: Sequence[float]) -> None:
+        """Takes up the place of an interrupted run, whose weights and optimizer's state are loaded already."""
+        self.epoch, self.step, self.curve = epoch, step, curve
+        self._losses = list(torch.tensor(losses, device=self.device).unbind())
 
     def evaluate(self) -> Metrics:
         """Scores the network, as it is now, on the held-out images, and notes it in the curve at this epoch.
@@ -140,41 +184,46 @@ class TrainingRun:
             self.curve[-1] |= asdict(metrics) | further
         return metrics
 
-    def _losses_of_an_epoch(self) -> list[Tensor]:
-        self.model.train()
-        first_step = self.epoch * self.steps_per_epoch
-        losses = []
-        # Layers such as dropout draw from the global generators, which are the caller's again afterwards.
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(stream_seed(self.seed, self.epoch, "layers"))
-            batches = training_batches(self._train, self.recipe, self.seed, self.epoch)
-            for step, (images, labels) in enumerate(batches, start=first_step):
-                losses.append(self._train_step(images, labels, step))
-        return losses
-
-    def _train_step(self, images: Tensor, labels: Tensor, step: int) -> Tensor:
+    def _train_step(self, images: Tensor, labels: Tensor) -> Tensor:
+        step = self.epoch * self.steps_per_epoch + self.step
+        torch.manual_seed(stream_seed(self.seed, self.epoch, f"layers/{self.step}"))
+        rate = learning_rate(self.recipe, self.epochs, step, self.steps_per_epoch, self._training_losses)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe, self.epochs, step, self.steps_per_epoch)
-        loss = F.cross_entropy(self._logits(images), labels, label_smoothing=self.recipe.label_smoothing)
+            group["lr"] = rate
+        loss = F.cross_entropy(self._logits(self._trained, images), labels, label_smoothing=self.recipe.label_smoothing)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.model, step + 1)
         return loss.detach()
+
+    def _end_of_the_epoch(self) -> float:
+        # Losses stay on the device until here: to look at each would make the device wait at every step.
+        losses = self.losses_so_far()
+        loss = math.fsum(losses) / len(losses)
+        self.go_on_from(self.epoch + 1, 0, [*self.curve, {"epoch": self.epoch + 1, "train_loss": loss}], ())
+        return loss
+
+    @property
+    def _training_losses(self) -> list[float]:
+        return [entry["train_loss"] for entry in self.curve]
 
     @torch.no_grad()
     def _score(self) -> tuple[Metrics, dict[str, float]]:
-        self.model.eval()
+        network = self.network.eval()
         size = _TRAINING_BATCHES_PER_SCORED_ONE * self.recipe.batch_size
         guesses = 5 if self._held_out.num_classes > 5 else 1
-        hits, losses, kept = [], [], []
-        batches = zip(torch.split(self._held_out.images, size), torch.split(self._held_out.labels, size), strict=True)
-        for images, labels in batches:
-            logits = self._logits(images)
+        count, hits, losses, kept = 0, [], [], []
+        for images, labels in scoring_batches(self._held_out, size):
+            logits = self._logits(network, images)
             losses.append(F.cross_entropy(logits, labels, reduction="sum"))
             hits.append((logits.topk(guesses).indices == labels[:, None]).sum(dim=0))
             if self.metrics:
-                kept.append(logits)
-        count = len(self._held_out)
+                kept.append((logits, labels))
+            count += len(labels)
         loss = torch.stack(losses).cpu().double().sum().item() / count
         if not math.isfinite(loss):
             raise DivergedError(f"the held-out loss is {loss} after epoch {self.epoch} of {self.epochs}")
@@ -184,24 +233,20 @@ class TrainingRun:
             top5=sum(by_rank) / count if guesses == 5 else None,
             loss=loss,
         )
-        return metrics, {name: self._further(name, metric, kept) for name, metric in self.metrics.items()}
+        return metrics, self._further_metrics(kept)
 
-    def _further(self, name: str, metric: Metric, logits: list[Tensor]) -> float:
-        value = float(metric(torch.cat(logits), self._held_out.labels))
-        if not math.isfinite(value):
-            raise DivergedError(f"{name} is {value} after epoch {self.epoch} of {self.epochs}")
-        return value
+    def _further_metrics(self, kept: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
+        values = {}
+        if kept:
+            logits, labels = (torch.cat(parts) for parts in zip(*kept, strict=True))
+            values = {name: float(metric(logits, labels)) for name, metric in self.metrics.items()}
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise DivergedError(f"{name} is {value} after epoch {self.epoch} of {self.epochs}")
+        return values
 
-    def _logits(self, images: Tensor) -> Tensor:
+    def _logits(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         normalized = images.float().sub_(self._mean).div_(self._std).contiguous(memory_format=self._memory_format)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            logits: Tensor = self.model(normalized)
+            logits = network(normalized)
         return logits.float()
-
-    def _check_that_they_are_finite(self, losses: Tensor) -> None:
-        for step, loss in enumerate(losses.tolist(), start=1):
-            if not math.isfinite(loss):
-                raise DivergedError(
-                    f"the training loss is {loss} at epoch {self.epoch + 1} of {self.epochs}, "
-                    f"step {step} of {self.steps_per_epoch}"
-                )

@@ -1,4 +1,4 @@
-"""Commands about networks, not studies: cost, space, variants, backbones."""
+"""Commands about networks and their training, not studies: cost, space, variants, backbones, recipes."""
 
 import random
 import re
@@ -171,6 +171,32 @@ def backbones(as_json: AsJson = False) -> None:
     out = console()
     out.print(table)
     out.print("\nand timm:NAME where timm is installed, and package.module:Class for a module of your own")
+
+
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Print this one as it is.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the training recipes that come along, or print one as YAML.
+
+    Those with epochs are whole; the others are overlays. Both combine: recipe: [senet-cifar, bf16, {lr: 0.05}].
+    """
+    from trainers.recipes import bundled, bundled_recipe
+
+    found = list(bundled().values()) if name is None else [bundled_recipe(name)]
+    listed = [{"name": recipe.name, "summary": recipe.summary, "values": recipe.values} for recipe in found]
+    if as_json:
+        print_json(listed if name is None else listed[0])
+        return
+    if name is not None:
+        print(found[0].text, end="")
+        return
+    table = plain_table()
+    for column in ("recipe", "epochs", "summary"):
+        table.add_column(column, no_wrap=column != "summary", justify="right" if column == "epochs" else "left")
+    for recipe in sorted(found, key=lambda recipe: not recipe.is_whole):
+        table.add_row(recipe.name, str(recipe.values.get("epochs", "")), recipe.summary)
+    console().print(table)
 
 
 def print_sites(architecture: Architecture) -> None:

@@ -6,18 +6,16 @@ import re
 import shlex
 import shutil
 import sys
-from contextlib import redirect_stdout
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 
 from nas.cli.options import DEFAULT_STORAGE, AsJson, ConfigFile, Overrides, Storage
 from nas.cli.queries import print_front
 from nas.cli.render import console, print_json, short_path
+from nas.cli.running import Address, Logged, TimeBudget, exit_by_signal, with_progress
 from nas.config import Config, load_config
 from results.database import parse_url, shown
 from results.records import TrialRecord
@@ -26,10 +24,9 @@ from search_space.errors import InputError
 
 if TYPE_CHECKING:  # Ray and torch take seconds to load
     from nas.driver import Outcome
+    from nas.engine import Listener
 
 log = logging.getLogger(__name__)
-
-LogLevel = Literal["debug", "info", "warning", "error"]
 
 BEST = "best"
 """The folder, beside a study's checkpoints, that the best architecture is exported to."""
@@ -39,16 +36,12 @@ def search(
     config: ConfigFile,
     study: Annotated[str | None, typer.Option(help="Name of the study, if not the configuration's.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Trials the study is to have in all.")] = None,
-    time_budget: Annotated[
-        str | None, typer.Option(help="Stop after this long, such as 90s, 30m or 2h; start again to go on.")
-    ] = None,
-    address: Annotated[str | None, typer.Option(help="Ray cluster to run on; this machine, if not given.")] = None,
+    time_budget: TimeBudget = None,
+    address: Address = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of proposals, weights and data order.")] = None,
     overrides: Overrides = None,
     storage: Storage = DEFAULT_STORAGE,
-    log_level: Annotated[
-        LogLevel, typer.Option(help="What else is told on stderr, such as waiting for the DB's server.")
-    ] = "warning",
+    log_level: Logged = "warning",
     as_json: AsJson = False,
 ) -> None:
     """Run a search, or go on with it: nothing that has finished is run again.
@@ -59,28 +52,16 @@ def search(
     options = {"search.trials": trials, "search.seed": seed}
     chosen = [f"{key}={value}" for key, value in options.items() if value is not None]
     checked = load_config(config, [*(overrides or ()), *chosen], study=study)
-    budget = None if time_budget is None else _duration(time_budget)
-    # Ray and torch take seconds to load, and what is wrong with a configuration should be told at once.
-    from nas.driver import search as run
-    from nas.progress import Progress
 
-    out = console(stderr=True)
-    _log_to(out, log_level)
-    # Ray has messages of its own, and stdout is for what came of the search.
-    with redirect_stdout(sys.stderr), Progress(checked, out, time_budget=budget) as progress:
-        outcome = run(checked, storage, address=address, time_budget=budget, listener=progress)
+    def run(budget: timedelta | None, listener: "Listener") -> "Outcome":
+        # Ray and torch take seconds to load, and what is wrong with a configuration should be told at once.
+        from nas.driver import search
+
+        return search(checked, storage, address=address, time_budget=budget, listener=listener)
+
+    outcome = with_progress(run, checked, time_budget=time_budget, log_level=log_level)
     _conclude(checked, open_study(storage, checked.study), storage, outcome, as_json)
-    if outcome.signal is not None:
-        raise typer.Exit(128 + outcome.signal)
-
-
-def _log_to(out: Console, level: LogLevel) -> None:
-    """The log of senas's own packages, in between the lines of the progress."""
-    handler = RichHandler(console=out, show_path=False, show_time=level == "debug")
-    for package in ("nas", "trainers", "results", "search_space"):
-        logger = logging.getLogger(package)
-        logger.setLevel(level.upper())
-        logger.handlers = [handler]
+    exit_by_signal(outcome)
 
 
 def _conclude(config: Config, study: Study, storage: str, outcome: "Outcome", as_json: bool) -> None:
@@ -174,11 +155,3 @@ def _program() -> str:
         return "python -m nas"
     found = shutil.which("senas")
     return "senas" if found and Path(found).samefile(used) else str(short_path(used.absolute()))
-
-
-def _duration(text: str) -> timedelta:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
-    if match is None or float(match[1]) == 0:
-        raise InputError(f"--time-budget must be a number and a unit, such as 90s, 30m or 2h, not '{text}'")
-    unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[match[2]]
-    return timedelta(**{unit: float(match[1])})

@@ -63,13 +63,15 @@ class Senas:
         """The study as it is now."""
         return results.open_study(self.storage, name)
 
-    def wait_until(self, holds: Callable[[list[results.TrialRecord]], bool], seconds: float = 120) -> None:
-        """Waits until something holds of the trials."""
+    def wait_until(
+        self, holds: Callable[[list[results.TrialRecord]], bool], seconds: float = 120, study: str = "tiny"
+    ) -> None:
+        """Waits until something holds of a study's trials."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             # The DB may be in the making, or its server away.
             with suppress(InputError):
-                if holds(self.study().trials()):
+                if holds(self.study(study).trials()):
                     return
             time.sleep(0.05)
         raise AssertionError("the search did not get that far")

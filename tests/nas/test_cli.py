@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from nas.cli import main
 
@@ -139,6 +140,24 @@ def test_space_says_what_is_searched(cli, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_recipes_are_listed_and_printed_as_they_are(cli, tmp_path):
+    listed = json.loads(cli("recipes", "--json")[1])
+    assert {"quick", "senet-cifar", "ema"} <= {recipe["name"] for recipe in listed}
+    code, table, _ = cli("recipes")
+    assert code == 0
+    assert all(recipe["name"] in table and recipe["summary"] in table for recipe in listed)
+    code, printed, _ = cli("recipes", "senet-cifar")
+    assert code == 0
+    assert "1512.03385" in printed
+    (values,) = (recipe["values"] for recipe in listed if recipe["name"] == "senet-cifar")
+    assert yaml.safe_load(printed) == values == json.loads(cli("recipes", "senet-cifar", "--json")[1])["values"]
+    (tmp_path / "mine.yaml").write_text(printed)
+    (tmp_path / "c.yaml").write_text(
+        "backbone: {name: cnn3}\ndata: {name: digits}\nsearch: {trials: 4}\nrecipe: mine.yaml"
+    )
+    assert cli("space", "c.yaml")[0] == 0
+
+
 MINIMAL = "backbone: {name: resnet8}\ndata: {name: digits}\nsearch: {trials: 4, epochs: 2}\n"
 
 
@@ -176,6 +195,8 @@ MINIMAL = "backbone: {name: resnet8}\ndata: {name: digits}\nsearch: {trials: 4, 
         (["cost", "renset50"], "did you mean 'resnet50'?"),
         (["cost", "gone.yaml"], "gone.yaml cannot be read"),
         (["cost", "c.yaml"], "c.yaml: unknown key of architecture 'data'"),
+        (["search", "c.yaml", "--set", "recipe=quik"], "recipe: unknown recipe 'quik': did you mean 'quick'?"),
+        (["recipes", "quik"], "unknown recipe 'quik': did you mean 'quick'?"),
         (["pareot"], "Did you mean 'pareto'?"),
         (["trials"], "Missing argument"),
     ],
@@ -220,5 +241,5 @@ def test_debug_shows_the_traceback(cli):
 def test_help_lists_the_commands(cli):
     code, out, _ = cli("--help")
     assert code == 0
-    for command in ("search", "studies", "trials", "show", "pareto", "export", "cost", "space"):
+    for command in ("search", "studies", "trials", "show", "pareto", "export", "cost", "space", "recipes"):
         assert command in out

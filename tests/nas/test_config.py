@@ -6,6 +6,7 @@ import pytest
 
 from nas.config import Config, load_config, parse_config
 from search_space.errors import InputError
+from trainers.recipes import load_recipe
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 MINIMAL = "backbone: {name: resnet8}\ndata: {name: digits}\nsearch: {trials: 4, epochs: 2}\n"
@@ -99,6 +100,13 @@ def test_identity_is_what_results_depend_on(minimal):
         ("space.ratio=[0]", "space.ratio: must be greater than or equal to 1, not 0"),
         ("space.ratio={choices: [2], per: block}", "space.ratio.per: unknown value 'block'"),
         ("recipe.lr=-1", "recipe.lr: must be greater than 0"),
+        ("recipe=quik", "mine.yaml: recipe: unknown recipe 'quik': did you mean 'quick'?"),
+        ("recipe=[quick, {lr: fast}]", "recipe.lr: must be a valid number, not 'fast'"),
+        ("recipe=[quick, {schedul: step}]", "unknown key 'recipe.schedul': did you mean 'recipe.schedule'?"),
+        ("recipe=[quick, gone.yaml]", "recipe: there is no recipe file gone.yaml"),
+        ("recipe=3", "recipe: a recipe is a name, a YAML file, keys and values, or a list of these, not 3"),
+        ("recipe={cutout_size: 4}", "recipe: cutout_size has no effect without augment cutout"),
+        ("recipe=senet-cifar", "milestones must be below the 2 epochs of training, not 123"),
         ("recipe.warmup_epochs=5", "warmup"),
         ("resources.gpus_per_trial=1.5", "1.5 GPUs cannot be given to a trial"),
         ("study=a/b", "study: "),
@@ -113,6 +121,58 @@ def test_what_is_wrong_is_named(minimal, override, message):
         load_config(minimal, [override])
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("quick", ["quick"]),
+        ("[senet-cifar, bf16, {lr: 1e-3}]", ["senet-cifar", "bf16", {"lr": 0.001}]),
+        ("[mine.yaml, {momentum: 0.5}]", [{"lr": 0.02, "momentum": 0.5}]),
+        ("{lr: 0.3}", [{"lr": 0.3}]),
+    ],
+)
+def test_a_recipe_is_named_and_its_values_are_recorded(minimal, tmp_path, monkeypatch, given, expected):
+    (tmp_path / "mine.yaml").write_text("lr: 2e-2\nmomentum: 0.8\n")
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "named.yaml"
+    config.write_text(MINIMAL.replace("epochs: 2", "epochs: 200") + f"recipe: {given}\n")
+    found = load_config(config)
+    assert found.recipe == load_recipe(expected)
+    assert found.to_dict()["recipe"] == found.recipe.model_dump(mode="json")
+    assert Config.model_validate(found.to_dict()) == found
+    changed = load_config(config, ["recipe.lr=0.07", "recipe.batch_size=16"])
+    assert changed.recipe == found.recipe.model_copy(update={"lr": 0.07, "batch_size": 16})
+    assert load_config(config, ["recipe.lr=0.07", "recipe=[quick, ema]"]).recipe == load_recipe(["quick", "ema"])
+    assert load_config(config, ["recipe=ema", "recipe.lr=0.07"]).recipe == load_recipe(["ema", {"lr": 0.07}])
+
+
+def test_the_recipes_epochs_are_the_budget_if_the_search_has_none(minimal):
+    minimal.write_text(MINIMAL.replace(", epochs: 2", ""))
+    found = load_config(minimal, ["recipe=quick"])
+    assert found.search.epochs == load_recipe("quick").epochs == found.recipe.epochs
+    assert load_config(minimal, ["recipe.epochs=7"]).search.epochs == 7
+    assert load_config(minimal, ["recipe=quick", "search.epochs=4"]).search.epochs == 4
+    for overrides in ([], ["recipe=ema"], ["recipe=[quick, {epochs: null}]"]):
+        with pytest.raises(InputError, match=r"'search.epochs' is missing, and so is 'recipe.epochs'"):
+            load_config(minimal, overrides)
+
+
+def test_where_the_epochs_are_said_is_no_part_of_the_identity(minimal):
+    whole = load_config(minimal, ["recipe=quick", "search.epochs=9"])
+    assert load_config(minimal, ["recipe=[quick, {epochs: 5}]", "search.epochs=9"]).identity() == whole.identity()
+    assert load_config(minimal, ["recipe=quick", "search.epochs=8"]).identity() != whole.identity()
+
+
+def test_a_study_from_before_recipes_had_names_is_the_same_study(minimal):
+    now = load_config(minimal, ["recipe={optimizer: adamw, lr: 0.01}"])
+    old = now.to_dict()
+    keys = ("optimizer", "lr", "momentum", "nesterov", "weight_decay", "schedule", "step_epochs", "decay",
+            "warmup_epochs", "batch_size", "label_smoothing", "precision", "channels_last", "augment",
+            "crop_padding")  # fmt: skip
+    old["recipe"] = {key: old["recipe"][key] for key in keys}
+    assert Config.model_validate(old) == now
+    assert Config.model_validate(old).identity() == now.identity()
 
 
 def test_a_missing_key_is_named():

@@ -73,16 +73,20 @@ def unbroken(tmp_path_factory):
 
 def test_a_search_killed_at_ten_random_moments_comes_to_what_an_unbroken_one_comes_to(senas, unbroken):
     rng = random.Random(int(os.environ.get("SENAS_TEST_SEED", "0")))
-    command = ("search", "tiny.yaml", *SLOW)
+    command = ("search", "tiny.yaml", *SLOW, "--set", "resources.checkpoint_minutes=0.0002")
     kept: dict[int, tuple[float, ...]] = {}
-    for _ in range(KILLS):
+    was_within_an_epoch = False
+    for kill in range(KILLS):
+        done = sum(map(len, kept.values()))
         process = senas.start(*command)
-        began = time.monotonic()
-        moment = rng.uniform(0.0, 12.0)  # from the first imports to several epochs after Ray's start
-        while process.poll() is None and time.monotonic() - began < moment:
-            time.sleep(0.02)
+        if kill % 2:  # while epochs are trained
+            senas.wait_until(lambda trials, done=done: sum(trial.epochs for trial in trials) > done)
+            time.sleep(rng.uniform(0.0, 0.7))
+        else:  # from the first imports to after Ray's start
+            time.sleep(rng.uniform(0.0, 12.0))
         assert process.poll() is None, "the search is too short for so many kills"
         senas.kill(process)
+        was_within_an_epoch |= any(senas.folder.rglob("epoch-*-step-*"))
         if (senas.folder / "senas.db").exists():
             try:
                 trials = senas.study().trials()
@@ -91,6 +95,7 @@ def test_a_search_killed_at_ten_random_moments_comes_to_what_an_unbroken_one_com
             for trial in trials:  # nothing that was recorded is lost or changed
                 assert trial.curve[: len(kept.get(trial.number, ()))] == kept.get(trial.number, ())
                 kept[trial.number] = trial.curve
+    assert was_within_an_epoch
     senas.run(*command)
     trials = senas.study().trials()
     assert {trial.state for trial in trials} == {"COMPLETE"}

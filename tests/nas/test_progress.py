@@ -28,7 +28,7 @@ def told(*, terminal=False):
 
 
 def assignment(number, epochs=0):
-    return Assignment(number, NETWORK, {"flops": 2e6}, None, "there", epochs)
+    return Assignment(number, NETWORK, {"flops": 2e6}, None, "there", epochs, 0)
 
 
 def history(*accuracies):

@@ -15,7 +15,7 @@ from trainers.checkpoint import restore, save
 from trainers.checkpoint_layout import MODEL, OPTIMIZER, STATE, folder_name, folders, is_whole, latest, read_state
 from trainers.data.splits import Splits
 from trainers.recipe import Recipe
-from trainers.run import TrainingRun
+from trainers.run import DivergedError, TrainingRun
 
 MakeModel = Callable[..., nn.Module]
 RECIPES = {
@@ -25,6 +25,11 @@ RECIPES = {
     "adamw": Recipe(optimizer="adamw", batch_size=16),
     "adamw, bf16": Recipe(optimizer="adamw", batch_size=16, precision="bf16"),
     "adadelta": Recipe(optimizer="adadelta", batch_size=16, schedule="step", step_epochs=1, decay=0.7),
+    "averaged, clipped": Recipe(batch_size=16, ema_decay=0.9, clip_norm=0.5, augment=("crop", "cutout"), cutout_size=3),
+    "adamw, averaged, parts without decay": Recipe(
+        optimizer="adamw", batch_size=16, ema_decay=0.99, decay_norm_and_bias=False, schedule="one_cycle"
+    ),
+    "plateau": Recipe(batch_size=16, lr=2.0, schedule="plateau", patience=1, decay=0.3),
 }
 
 
@@ -38,7 +43,8 @@ def train(run: TrainingRun, epochs: int) -> TrainingRun:
 def tensors(run: TrainingRun) -> dict[str, Tensor]:
     state = run.optimizer.state_dict()["state"]
     moments = {f"{index}/{name}": value for index, values in state.items() for name, value in values.items()}
-    return run.model.state_dict() | {k: v for k, v in moments.items() if isinstance(v, Tensor)}
+    averaged = {f"averaged/{name}": value for name, value in run.network.state_dict().items()}
+    return run.model.state_dict() | averaged | {k: v for k, v in moments.items() if isinstance(v, Tensor)}
 
 
 def assert_equal(first: TrainingRun, second: TrainingRun) -> None:
@@ -62,6 +68,65 @@ def test_a_broken_and_restored_run_equals_an_unbroken_one(
     restored = TrainingRun(make_model(seed=99), splits, recipe, epochs=4, seed=5)
     assert restore(restored, tmp_path) == 2
     assert_equal(train(restored, 2), unbroken)
+
+
+class BrokenOffError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+@given(data=st.data())
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_run_broken_off_at_any_step_goes_on_as_if_it_had_not_been(
+    recipe: Recipe, splits: Splits, make_model: MakeModel, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    def run(seed: int = 0) -> TrainingRun:
+        return TrainingRun(make_model(seed=seed), splits, recipe, epochs=3, seed=5)
+
+    unbroken, broken, restored = train(run(), 3), run(), run(seed=99)
+    steps = 3 * broken.steps_per_epoch
+    saved_after = data.draw(st.integers(1, steps), label="saved after")
+    broken_after = data.draw(st.integers(saved_after, steps), label="broken after")
+    folder = tmp_path_factory.mktemp("run")
+
+    def save_then_break() -> None:
+        done = broken.epoch * broken.steps_per_epoch + broken.step
+        if done == saved_after:
+            save(broken, folder)
+        if done == broken_after:
+            raise BrokenOffError
+
+    with pytest.raises(BrokenOffError):
+        while True:
+            broken.train_epoch(save_then_break)
+            broken.evaluate()
+    assert restore(restored, folder) == (saved_after - 1) // broken.steps_per_epoch
+    assert_equal(train(restored, 3 - restored.epoch), unbroken)
+
+
+def test_a_run_goes_on_after_what_its_hook_raised(splits: Splits, make_model: MakeModel) -> None:
+    unbroken = train(TrainingRun(make_model(), splits, RECIPES["adamw"], epochs=1), 1)
+    halting = TrainingRun(make_model(), splits, RECIPES["adamw"], epochs=1)
+
+    def halt() -> None:
+        raise BrokenOffError
+
+    for _ in range(halting.steps_per_epoch):
+        with pytest.raises(BrokenOffError):
+            halting.train_epoch(halt)
+    assert_equal(train(halting, 1), unbroken)
+
+
+def test_what_has_diverged_is_not_saved(splits: Splits, make_model: MakeModel, tmp_path: Path) -> None:
+    run = TrainingRun(make_model(), splits, Recipe(batch_size=16, lr=1e30), epochs=1)
+
+    def save_late() -> None:
+        if run.step == run.steps_per_epoch:
+            save(run, tmp_path)
+
+    with pytest.raises(DivergedError, match="at epoch 1 of 1, step"):
+        run.train_epoch(save_late)
+    assert latest(tmp_path) is None
 
 
 def test_saving_does_not_disturb_a_run(splits: Splits, make_model: MakeModel, tmp_path: Path) -> None:
@@ -88,10 +153,16 @@ def test_the_newest_two_are_kept(run: TrainingRun, tmp_path: Path) -> None:
 
 
 def test_epochs_are_ordered_as_numbers(tmp_path: Path) -> None:
-    for epoch in (9999, 10000, 3):
-        (tmp_path / folder_name(epoch)).mkdir()
+    for epoch, step in ((9999, 0), (10000, 0), (3, 0), (3, 7), (3, 1000000)):
+        (tmp_path / folder_name(epoch, step)).mkdir()
     (tmp_path / "notes").mkdir()
-    assert [path.name for path in folders(tmp_path)] == ["epoch-10000", "epoch-9999", "epoch-0003"]
+    assert [path.name for path in folders(tmp_path)] == [
+        "epoch-10000",
+        "epoch-9999",
+        "epoch-0003-step-1000000",
+        "epoch-0003-step-000007",
+        "epoch-0003",
+    ]
 
 
 def test_a_checkpoint_is_plain_data(run: TrainingRun, tmp_path: Path) -> None:

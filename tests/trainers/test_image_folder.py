@@ -1,14 +1,21 @@
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from search_space.errors import InputError
-from trainers.data import image_folder
-from trainers.data.config import DataConfig, describe
+from trainers.batches import scoring_batches
+from trainers.data import image_files, sources
+from trainers.data.config import KNOWN_DATASETS, DataConfig, describe
+from trainers.data.image_files import ImageFiles, decode
+from trainers.data.images import ImageSet
 from trainers.data.splits import final_splits, search_splits
+from trainers.data.stream import ImageStream
 
 CLASSES = ("ant", "bee", "cow")
 
@@ -29,13 +36,14 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def config(root: Path, **options: int | float | None) -> DataConfig:
+def config(root: Path, **options: object) -> DataConfig:
     return DataConfig.model_validate({"name": "imagefolder", "root": root, **options})
 
 
 def test_it_is_described_by_its_folders_and_one_image(root: Path) -> None:
     assert describe(config(root)) == (3, (3, 8, 12))
     assert describe(config(root, image_size=16)) == (3, (3, 16, 16))
+    assert describe(config(root, image_size=16, resize=20)) == (3, (3, 16, 16))
 
 
 def test_every_image_gets_its_own_label(root: Path) -> None:
@@ -67,18 +75,55 @@ def test_a_search_does_without_the_test_folder(root: Path) -> None:
         final_splits(config(root))
 
 
+IN_A_SEARCH = """
+import sys
+opened = []
+sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
+from trainers.batches import scoring_batches, training_batches
+from trainers.data.config import DataConfig, describe
+from trainers.data.splits import fingerprint, search_splits
+from trainers.recipe import Recipe
+root = sys.argv[1]
+for stream in (False, True):
+    config = DataConfig(name="imagefolder", root=root, stream=stream)
+    describe(config)
+    opened.clear()
+    splits = search_splits(config)
+    splits.normalization
+    assert fingerprint(splits.train) != fingerprint(splits.held_out)
+    batches = list(training_batches(splits.train, Recipe(batch_size=6), 0, 0))
+    assert sum(len(labels) for _, labels in [*batches, *scoring_batches(splits.held_out, 4)]) == 30
+    assert len({file for file in opened if file.startswith(root + "/train/")}) == 30
+    assert not [file for file in opened if file.startswith(root) and not file.startswith(root + "/train")]
+"""
+
+
+def test_a_search_opens_no_file_of_the_test_set(root: Path) -> None:
+    for file in (root / "test").rglob("*.png"):
+        file.write_bytes(b"unreadable")
+    subprocess.run([sys.executable, "-c", IN_A_SEARCH, str(root)], check=True, cwd=Path(__file__).parents[2])
+    with pytest.raises(InputError, match=f"cannot read the image {root}/test/ant/0.png"):
+        final_splits(config(root))
+
+
 def test_only_the_chosen_files_are_decoded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded: list[Path] = []
-    decode = image_folder.decode
+    decoded: list[str] = []
+    decode = sources.decode
 
-    def recording(files: list[Path], shape: tuple[int, int, int], *, resize: bool) -> object:
-        decoded.extend(files)
-        return decode(files, shape, resize=resize)
+    def recording(files: ImageFiles, frame: tuple[int, int]) -> object:
+        decoded.extend(files.path(index) for index in range(len(files)))
+        return decode(files, frame)
 
-    monkeypatch.setattr(image_folder, "decode", recording)
+    monkeypatch.setattr(sources, "decode", recording)
     search_splits(config(root, limit=15))
     assert len(decoded) == len(set(decoded)) == 15
-    assert all(file.is_relative_to(root / "train") for file in decoded)
+    assert all(file.startswith(f"{root}/train/") for file in decoded)
+
+
+def decoded(file: Path, frame: tuple[int, int]) -> np.ndarray:
+    pixels, kept = decode(ImageFiles(file.parent, np.array([file.name.encode()])), frame)
+    assert kept == [0]
+    return pixels
 
 
 def test_images_are_cropped_about_the_centre_and_resized(root: Path) -> None:
@@ -86,17 +131,34 @@ def test_images_are_cropped_about_the_centre_and_resized(root: Path) -> None:
     picture[:, 2:10] = 200  # the central square
     file = root / "picture.png"
     Image.fromarray(picture).save(file)
-    assert (image_folder.decode([file], (3, 8, 8), resize=True) == 200).all()
-    smaller = image_folder.decode([file], (3, 4, 4), resize=True)
+    assert (decoded(file, (8, 8)) == 200).all()
+    smaller = decoded(file, (4, 4))
     assert smaller.shape == (1, 3, 4, 4)
     assert (smaller[..., 1:3] == 200).all()  # the outer columns blend with what was cut off
+
+
+@pytest.mark.parametrize(("suffix", "side"), [("jpg", 20), ("jpg", 100), ("png", 31), ("jpg", 200)])
+def test_decoding_is_pillows_own_fit(suffix: str, side: int, tmp_path: Path) -> None:
+    file = tmp_path / f"noise.{suffix}"
+    noise = np.random.RandomState(0).randint(0, 256, (13, 17, 3)).astype(np.uint8)
+    Image.fromarray(noise).resize((168, 136)).save(file)
+    with Image.open(file) as image:
+        image.draft("RGB", (side, side))
+        expected = ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR)
+    assert (decoded(file, (side, side))[0] == np.asarray(expected).transpose(2, 0, 1)).all()
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
 def test_every_mode_becomes_rgb(root: Path, mode: str) -> None:
     file = root / "image.tif"
     Image.new("RGB", (12, 8), "white").convert(mode).save(file)
-    assert image_folder.decode([file], (3, 8, 12), resize=False).tolist() == np.full((1, 3, 8, 12), 255).tolist()
+    assert decoded(file, (8, 12)).tolist() == np.full((1, 3, 8, 12), 255).tolist()
+
+
+def test_what_is_larger_than_seen_is_kept_for_random_windows(root: Path) -> None:
+    splits = search_splits(config(root, image_size=4, resize=6))
+    assert splits.train.images.shape == (24, 3, 6, 6)
+    assert [images.shape for images, _ in scoring_batches(splits.train, 24)] == [(24, 3, 4, 4)]
 
 
 def test_images_of_several_sizes_need_an_image_size(root: Path) -> None:
@@ -107,21 +169,89 @@ def test_images_of_several_sizes_need_an_image_size(root: Path) -> None:
     assert search_splits(config(root, image_size=8)).train.images.shape == (24, 3, 8, 8)
 
 
+def damage(file: Path, content: bytes | str) -> None:
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2] if isinstance(content, str) else content)
+
+
 @pytest.mark.parametrize("image_size", [None, 8])
 @pytest.mark.parametrize("content", [b"", b"not an image", "cut"])
 def test_an_unreadable_image_is_named(root: Path, content: bytes | str, image_size: int | None) -> None:
     broken = root / "train" / "cow" / "5.png"
-    whole = broken.read_bytes()
-    broken.write_bytes(whole[: len(whole) // 2] if isinstance(content, str) else content)
-    with pytest.raises(InputError, match=f"cannot read the image {broken}"):
+    damage(broken, content)
+    with pytest.raises(InputError, match=f"cannot read the image {broken} .*data.corrupt: skip"):
         search_splits(config(root, image_size=image_size))
 
 
-def test_what_does_not_fit_in_memory_is_refused_before_decoding(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_folder, "available_memory", lambda: 2 * 24 * 3 * 8 * 12 - 1)
-    with pytest.raises(InputError, match=r"24 images of 3x8x12 .* data.image_size or data.limit"):
-        search_splits(config(root))
-    assert len(search_splits(config(root, limit=20)).train) == 16
+@pytest.mark.parametrize("missing", [1, 2, 40, 300])
+def test_a_jpeg_that_ends_too_early_is_corrupt(missing: int, tmp_path: Path) -> None:
+    file = tmp_path / "cut.jpg"
+    noise = np.random.RandomState(0).randint(0, 256, (40, 40, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(file)
+    file.write_bytes(file.read_bytes()[:-missing])
+    with pytest.raises(InputError, match=f"cannot read the image {file} .*truncated"):
+        decoded(file, (10, 10))
+
+
+def test_corrupt_images_are_skipped_by_option_and_named_once(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    broken = [root / "train" / name / "5.png" for name in ("ant", "cow")]
+    for file in broken:
+        damage(file, "cut")
+    train = final_splits(config(root, corrupt="skip")).train
+    assert train.images[:, 0, 0, 0].tolist() == [
+        shade("train", label, n) for label in range(3) for n in range(10) if (label, n) not in ((0, 5), (2, 5))
+    ]
+    assert train.labels.tolist() == [0] * 9 + [1] * 10 + [2] * 9
+    assert [record.getMessage() for record in caplog.records] == [
+        f"left out 2 of 30 images, which cannot be read: {broken[0]}, {broken[1]}"
+    ]
+
+
+def test_a_corrupt_first_image_does_not_hide_the_size(root: Path) -> None:
+    damage(root / "train" / "ant" / "0.png", b"")
+    assert describe(config(root, corrupt="skip")) == (3, (3, 8, 12))
+    with pytest.raises(InputError, match="cannot read the image"):
+        describe(config(root))
+
+
+def test_a_class_without_an_image_left_is_named(root: Path) -> None:
+    for file in (root / "train" / "bee").iterdir():
+        damage(file, b"")
+    with pytest.raises(InputError, match=r"no image of class 'bee' can be read, as .* and 5 more cannot"):
+        final_splits(config(root, corrupt="skip"))
+
+
+def test_what_the_system_keeps_from_us_is_never_skipped(root: Path) -> None:
+    file = root / "train" / "cow" / "5.png"
+    file.unlink()
+    file.symlink_to(root / "nowhere")
+    for corrupt in ("refuse", "skip"):
+        with pytest.raises(InputError, match=rf"cannot open {file} \(No such file or directory\)"):
+            search_splits(config(root, corrupt=corrupt))
+
+
+def test_what_does_not_fit_in_memory_is_streamed_or_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_files, "available_memory", lambda: 2 * 24 * 3 * 8 * 12 - 1)
+    with pytest.raises(InputError, match=r"24 images of 3x8x12 .* data.stream: true, or .* data.limit"):
+        search_splits(config(root, stream=False))
+    assert isinstance(search_splits(config(root)).train, ImageStream)
+    assert isinstance(search_splits(config(root, limit=20)).train, ImageSet)
+    assert isinstance(search_splits(config(root, limit=20, stream=True)).train, ImageStream)
+    assert isinstance(final_splits(config(root, limit=20)).held_out, ImageSet)  # the test set's own 12
+
+
+def test_imagenet_is_a_folder_of_its_classes_whose_val_is_the_test_set(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imagenet = DataConfig(name="imagenet", root=root, image_size=8)
+    with pytest.raises(InputError, match="holds 3 class folders, not the 1000 of imagenet"):
+        search_splits(imagenet)
+    monkeypatch.setitem(KNOWN_DATASETS, "imagenet", replace(KNOWN_DATASETS["imagenet"], num_classes=3))
+    assert len(search_splits(imagenet).train) == 24
+    with pytest.raises(InputError, match=r"no folder .*/val"):  # the folder "test" is not it
+        final_splits(imagenet)
+    (root / "test").rename(root / "val")
+    assert final_splits(imagenet).held_out.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
 
 
 def test_wrong_layouts_are_explained(root: Path, tmp_path: Path) -> None:

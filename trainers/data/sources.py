@@ -1,32 +1,40 @@
-"""Where images come from: each data set's training and test part, labels first and pixels when they are asked for."""
+"""Where images come from: each data set's training and test part, labels first and images when they are asked for."""
 
+import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from search_space.errors import InputError
 from trainers.data import image_folder
-from trainers.data.config import IMAGE_FOLDER, DataConfig, check_present, folder_of
+from trainers.data.config import IMAGE_FOLDER, KNOWN_DATASETS, DataConfig, check_present, folder_of, view_of
+from trainers.data.image_files import ImageFiles, Pixels, decode, fit_in_memory, name_some
+from trainers.data.images import Images, ImageSet, check_labels
 from trainers.data.stratified import Indices, stratified_sample
+from trainers.data.stream import ImageStream
 
 Part = Literal["train", "test"]
-Pixels = NDArray[np.uint8]
 
 # scikit-learn's digits have no official test set. This one is the same for every search and every split_seed.
 _DIGITS_TEST_FRACTION = 0.2
 _DIGITS_TEST_SEED = 0
 
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Source:
-    """One part of a data set: the labels [N], and ``read`` from indices [n] to the pixels [n, C, H, W] of those."""
+    """One part of a data set: the labels [N], and ``images`` from indices [n] to those images."""
 
     class_names: tuple[str, ...]
     labels: NDArray[np.int64]
-    read: Callable[[Indices], Pixels]
+    images: Callable[[Indices], Images]
 
 
 def open_source(config: DataConfig, part: Part) -> Source:
@@ -36,7 +44,9 @@ def open_source(config: DataConfig, part: Part) -> Source:
         InputError: the data set is missing, damaged, or cannot be downloaded.
     """
     check_present(config)  # whose errors are clearer than the libraries'
-    return SOURCES[config.name](config, part)
+    source = SOURCES[config.name](config, part)
+    check_labels(torch.from_numpy(source.labels), len(source.class_names), of=f"{config.name}'s {part} part")
+    return source
 
 
 def _digits(config: DataConfig, part: Part) -> Source:
@@ -47,79 +57,138 @@ def _digits(config: DataConfig, part: Part) -> Source:
     test = stratified_sample(labels, round(_DIGITS_TEST_FRACTION * len(labels)), _DIGITS_TEST_SEED)
     chosen = test if part == "test" else np.setdiff1d(np.arange(len(labels)), test)
     pixels = np.rint(bunch.images[chosen, None] * (255 / 16)).astype(np.uint8)
-    return Source(tuple(str(name) for name in bunch.target_names), labels[chosen], lambda indices: pixels[indices])
+    return _in_memory(config, bunch.target_names, labels[chosen], pixels)
 
 
-def _cifar10(config: DataConfig, part: Part) -> Source:
-    from torchvision.datasets import CIFAR10
+def _mnist_like(name: str) -> Callable[[DataConfig, Part], Source]:
+    def source(config: DataConfig, part: Part) -> Source:
+        loaded = _load(name, config, train=part == "train")
+        return _in_memory(config, loaded.classes, loaded.targets.numpy(), loaded.data.numpy()[:, None])
 
-    return _cifar(CIFAR10, config, part)
-
-
-def _cifar100(config: DataConfig, part: Part) -> Source:
-    from torchvision.datasets import CIFAR100
-
-    return _cifar(CIFAR100, config, part)
+    return source
 
 
-def _cifar(dataset: Callable[..., Any], config: DataConfig, part: Part) -> Source:
-    loaded = _load(dataset, config, train=part == "train")
-    pixels: Pixels = loaded.data
-    return Source(
-        tuple(loaded.classes),
-        np.asarray(loaded.targets, dtype=np.int64),
-        lambda indices: pixels[indices].transpose(0, 3, 1, 2),
-    )
+def _cifar(name: str) -> Callable[[DataConfig, Part], Source]:
+    def source(config: DataConfig, part: Part) -> Source:
+        loaded = _load(name, config, train=part == "train")
+        return _in_memory(config, loaded.classes, loaded.targets, loaded.data.transpose(0, 3, 1, 2))
+
+    return source
 
 
 def _svhn(config: DataConfig, part: Part) -> Source:
-    from torchvision.datasets import SVHN
-
-    loaded = _load(SVHN, config, split=part)
-    pixels: Pixels = loaded.data
-    names = tuple(str(digit) for digit in range(10))
-    return Source(names, loaded.labels.astype(np.int64), lambda indices: pixels[indices])
+    loaded = _load("SVHN", config, split=part)
+    return _in_memory(config, range(10), loaded.labels, loaded.data)
 
 
-def _fashion_mnist(config: DataConfig, part: Part) -> Source:
-    from torchvision.datasets import FashionMNIST
-
-    loaded = _load(FashionMNIST, config, train=part == "train")
-    pixels: Pixels = loaded.data.numpy()
-    return Source(
-        tuple(loaded.classes),
-        loaded.targets.numpy().astype(np.int64),
-        lambda indices: pixels[indices, None],
-    )
+def _places365(config: DataConfig, part: Part) -> Source:
+    folder = folder_of(config) / ("data_256_standard" if part == "train" else "val_256")
+    split = "train-standard" if part == "train" else "val"
+    # Some versions of torchvision refuse to download what is there.
+    download = config.download and not folder.exists()
+    loaded = _load("Places365", config, split=split, small=True, download=download)
+    names = np.array([os.fsencode(file[len(f"{folder}/") :]) for file, _ in loaded.imgs])
+    return _in_files(config, part, folder, tuple(loaded.classes), names, np.array(loaded.targets, dtype=np.int64))
 
 
-def _load(dataset: Callable[..., Any], config: DataConfig, **which: object) -> Any:
+def _imagenet(config: DataConfig, part: Part) -> Source:
+    root = folder_of(config)
+    found, expected = len(image_folder.class_names(root)), KNOWN_DATASETS["imagenet"].num_classes
+    if found != expected:
+        raise InputError(
+            f"{root / 'train'} holds {found} class folders, not the {expected} of imagenet: "
+            f"complete it, or set data.name: imagefolder"
+        )
+    # The folder "test" is that of ILSVRC's challenge, whose labels are not public.
+    return _class_folders(config, part, root / "train" if part == "train" else root / "val")
+
+
+def _image_folder(config: DataConfig, part: Part) -> Source:
+    root = folder_of(config)
+    return _class_folders(config, part, root / "train" if part == "train" else image_folder.folder_of_tests(root))
+
+
+def _class_folders(config: DataConfig, part: Part, folder: Path) -> Source:
+    classes = image_folder.class_names(folder_of(config))
+    return _in_files(config, part, folder, classes, *image_folder.list_images(folder, classes))
+
+
+def _load(name: str, config: DataConfig, **options: object) -> Any:
+    from torchvision import datasets
+
     try:
-        return dataset(folder_of(config), download=config.download, **which)
+        return getattr(datasets, name)(folder_of(config), **{"download": config.download, **options})
     except (RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"cannot load {config.name} from {config.root}: {reason}") from error
 
 
-def _image_folder(config: DataConfig, part: Part) -> Source:
-    root = folder_of(config)
-    classes = image_folder.class_names(root)
-    folder = root / "train" if part == "train" else image_folder.folder_of_tests(root)
-    files, labels = image_folder.list_images(folder, classes)
-    shape = image_folder.image_shape(root, config.image_size)
+def _in_memory(config: DataConfig, class_names: Any, labels: Any, pixels: Pixels) -> Source:
+    """Of all pixels [N, C, H, W], those that are asked for."""
+    known = KNOWN_DATASETS[config.name]
+    shape, expected = pixels.shape[1:], (known.channels, known.side, known.side)
+    if shape != expected or len(labels) != len(pixels):
+        raise InputError(
+            f"{config.name} in {config.root} has {len(labels)} labels and {len(pixels)} images of shape {shape}, "
+            f"not as many of shape {expected}: its files are damaged"
+        )
+    numbers = np.asarray(labels, dtype=np.int64)
+    names = tuple(str(name) for name in class_names)
 
-    def read(indices: Indices) -> Pixels:
-        chosen = [files[index] for index in indices]
-        return image_folder.decode(chosen, shape, resize=config.image_size is not None)
+    def images(indices: Indices) -> ImageSet:
+        chosen = torch.from_numpy(np.ascontiguousarray(pixels[indices]))
+        return ImageSet(chosen, torch.from_numpy(numbers[indices]), len(names), view_of(config))
 
-    return Source(classes, labels, read)
+    return Source(names, numbers, images)
+
+
+def _in_files(
+    config: DataConfig,
+    part: Part,
+    folder: Path,
+    class_names: tuple[str, ...],
+    names: NDArray[np.bytes_],
+    labels: Indices,
+) -> Source:
+    """Of all files, those that are asked for: streamed or decoded, as the configuration or else the memory has it."""
+    view = view_of(config)
+    only = None if config.image_size is not None else view.size
+    files = ImageFiles(folder, names, only, skip_corrupt=config.corrupt == "skip")
+    wanted = min(config.limit or len(labels), len(labels)) if part == "train" else len(labels)
+    streamed = config.stream if config.stream is not None else not fit_in_memory(wanted, view.frame)
+
+    def stream(indices: Indices) -> ImageStream:
+        return ImageStream(files.of(indices), torch.from_numpy(labels[indices]), len(class_names), view)
+
+    def read(indices: Indices) -> ImageSet:
+        chosen = files.of(indices)
+        pixels, kept = decode(chosen, view.frame)
+        left_out = np.setdiff1d(np.arange(len(chosen)), kept)
+        if left_out.size:
+            _tell(chosen, left_out, labels[indices][kept], labels[indices], class_names)
+        return ImageSet(torch.from_numpy(pixels), torch.from_numpy(labels[indices][kept]), len(class_names), view)
+
+    return Source(class_names, labels, stream if streamed else read)
+
+
+def _tell(files: ImageFiles, left_out: Indices, kept: Indices, labels: Indices, class_names: tuple[str, ...]) -> None:
+    """Warns of the images left out. All labels of a class gone is an error."""
+    named = name_some(files, left_out.tolist())
+    gone = np.setdiff1d(labels, kept)
+    if gone.size:
+        raise InputError(f"no image of class '{class_names[gone[0]]}' can be read, as {named} cannot: replace them")
+    _LOG.warning("left out %d of %d images, which cannot be read: %s", left_out.size, len(files), named)
 
 
 SOURCES: dict[str, Callable[[DataConfig, Part], Source]] = {
     "digits": _digits,
-    "cifar10": _cifar10,
-    "cifar100": _cifar100,
+    "mnist": _mnist_like("MNIST"),
+    "fashion_mnist": _mnist_like("FashionMNIST"),
+    "kmnist": _mnist_like("KMNIST"),
+    "cifar10": _cifar("CIFAR10"),
+    "cifar100": _cifar("CIFAR100"),
     "svhn": _svhn,
-    "fashion_mnist": _fashion_mnist,
+    "places365": _places365,
+    "imagenet": _imagenet,
     IMAGE_FOLDER: _image_folder,
 }

@@ -5,7 +5,6 @@ by :func:`final_splits` only, whose training set is everything that the search s
 """
 
 import hashlib
-import struct
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +13,7 @@ import torch
 
 from search_space.errors import InputError
 from trainers.data.config import DataConfig
-from trainers.data.images import ImageSet, Normalization, channel_statistics
+from trainers.data.images import Images, Normalization, channel_statistics
 from trainers.data.sources import Source, open_source
 from trainers.data.stratified import Indices, stratified_sample
 
@@ -23,13 +22,19 @@ from trainers.data.stratified import Indices, stratified_sample
 class Splits:
     """The images to train on, and those, never trained on, that score the network."""
 
-    train: ImageSet
-    held_out: ImageSet
+    train: Images
+    held_out: Images
 
     @cached_property
     def normalization(self) -> Normalization:
         """That of the training images; the held-out ones are normalised by it too."""
-        return channel_statistics(self.train)
+        return channel_statistics(self.train.sample())
+
+    def to(self, device: torch.device | str) -> "Splits":
+        """The same images, whose batches come on a device; nothing is copied if they are there."""
+        moved = Splits(self.train.to(device), self.held_out.to(device))
+        vars(moved)["normalization"] = self.normalization  # the same, and not to be reckoned again
+        return moved
 
 
 def search_splits(config: DataConfig) -> Splits:
@@ -42,7 +47,7 @@ def search_splits(config: DataConfig) -> Splits:
     """
     source = open_source(config, "train")
     train, validation = _split_off_validation(source, config)
-    return Splits(_load(source, train), _load(source, validation))
+    return Splits(source.images(train), source.images(validation))
 
 
 def final_splits(config: DataConfig) -> Splits:
@@ -54,16 +59,19 @@ def final_splits(config: DataConfig) -> Splits:
     source = open_source(config, "train")
     test = open_source(config, "test")
     return Splits(
-        _load(source, _within_limit(source, config)),
-        _load(test, np.arange(len(test.labels), dtype=np.int64)),
+        source.images(_within_limit(source, config)),
+        test.images(np.arange(len(test.labels), dtype=np.int64)),
     )
 
 
-def fingerprint(image_set: ImageSet) -> str:
-    """Twelve hexadecimal digits that equal image sets share and different ones do not."""
-    digest = hashlib.sha256(struct.pack("<5q", image_set.num_classes, *image_set.images.shape))
-    for tensor in (image_set.images, image_set.labels):
-        digest.update(tensor.cpu().contiguous().numpy().data)
+def fingerprint(images: Images) -> str:
+    """Twelve hexadecimal digits that equal images share and different ones do not.
+
+    In memory all bytes enter, of a stream the names of the files, their sizes and the labels.
+    """
+    digest = hashlib.sha256()
+    for part in images.identity():
+        digest.update(part)
     return digest.hexdigest()[:12]
 
 
@@ -83,6 +91,9 @@ def _within_limit(source: Source, config: DataConfig) -> Indices:
 
 def _split_off_validation(source: Source, config: DataConfig) -> tuple[Indices, Indices]:
     pool = _within_limit(source, config)
+    present = np.unique(source.labels[pool])
+    if present.size < 2:
+        raise InputError(f"all images are of class '{source.class_names[present[0]]}': at least 2 classes are needed")
     held_out = stratified_sample(source.labels[pool], round(config.validation * len(pool)), config.split_seed)
     train, validation = np.delete(pool, held_out), pool[held_out]
     for name, part, mend in (("training", train, "lower"), ("validation", validation, "raise")):
@@ -98,11 +109,3 @@ def _split_off_validation(source: Source, config: DataConfig) -> tuple[Indices, 
 def _first_absent_class(source: Source, part: Indices) -> str | None:
     absent = np.setdiff1d(source.labels, source.labels[part])
     return source.class_names[absent[0]] if absent.size else None
-
-
-def _load(source: Source, indices: Indices) -> ImageSet:
-    return ImageSet(
-        images=torch.from_numpy(np.ascontiguousarray(source.read(indices))),
-        labels=torch.from_numpy(source.labels[indices]),
-        num_classes=len(source.class_names),
-    )
