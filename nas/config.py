@@ -229,7 +229,8 @@ class Config(Section):
         """What must not change while a study goes on, by dotted key; the rest (how many, how fast, where) may."""
         whole = _flatten(self.to_dict())
         kept = ("backbone", "data.", "space.", "recipe.", *_IDENTITY_OF_THE_SEARCH)
-        places = ("data.root", "data.download")
+        # How images are held, and what is left out of them, shows in their fingerprint.
+        places = ("data.root", "data.download", "data.stream", "data.corrupt")
         lengths = ("recipe.epochs",)  # only a stand-in for search.epochs
         return {key: value for key, value in whole.items() if key.startswith(kept) and key not in places + lengths}
 

@@ -252,18 +252,18 @@ def _prepare_search(config: Config) -> Work:
 
 
 def _check_that_files_can_be_written(config: Config) -> None:
-    """Checkpoints would be the first, after an epoch of every trial."""
-    folder = config.folder if config.checkpoints is None else Path(config.checkpoints)
-    if is_remote(str(config.checkpoints)):
+    """Otherwise the first checkpoints would find out, after an epoch of every trial."""
+    key, place = ("output", config.output) if config.checkpoints is None else ("checkpoints", config.checkpoints)
+    if is_remote(place):
         return
+    folder = Path(place).expanduser().absolute()
+    exists = next(parent for parent in (folder, *folder.parents) if parent.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=exists):
             pass
     except OSError as error:
-        key = "output" if config.checkpoints is None else "checkpoints"
         raise InputError(
-            f"{key}: no file can be written in {folder} ({error.strerror}): name another folder"
+            f"{key}: nothing can be written in {exists} ({error.strerror}): name another folder"
         ) from error
 
 

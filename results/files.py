@@ -1,8 +1,10 @@
-"""The files in an export: their names, and their checksums; and files written whole or not at all."""
+"""The files in an export: their names, checksums and metadata; and files written whole or not at all."""
 
 import hashlib
+import json
 import secrets
 from pathlib import Path
+from typing import Any
 
 from search_space.errors import InputError
 
@@ -34,3 +36,21 @@ def write_text(file: Path, text: str) -> None:
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise InputError(f"{file} cannot be written: {error.strerror}") from error
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """What an export's metadata.json says.
+
+    Raises:
+        InputError: there is none, or it is not an export's.
+    """
+    file = folder / METADATA
+    if not file.is_file():
+        raise InputError(f"{folder} is no export: it has no {file.name}")
+    try:
+        metadata = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{file} is not valid JSON: {error}") from error
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("sha256"), dict):
+        raise InputError(f"{file} is not an export's: it has no checksums under the key 'sha256'")
+    return metadata

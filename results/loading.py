@@ -1,6 +1,5 @@
 """From an export's files back to the network. The weights are data alone: nothing is ever unpickled."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from results.files import ARCHITECTURE, CHECKSUMMED, METADATA, WEIGHTS, sha256
+from results.files import ARCHITECTURE, CHECKSUMMED, METADATA, WEIGHTS, read_metadata, sha256
 from search_space import Architecture, InputError, build
 
 
@@ -27,8 +26,8 @@ def load(directory: str | Path) -> nn.Module:
     folder = Path(directory)
     if not folder.is_dir():
         raise InputError(f"there is no export at {folder}: name the directory that `senas export` wrote")
-    _check_sums(folder, _read_metadata(folder / METADATA))
-    architecture = Architecture.from_yaml((folder / ARCHITECTURE).read_text(encoding="utf-8"))
+    _check_sums(folder, read_metadata(folder))
+    architecture = Architecture.read(folder / ARCHITECTURE)
     return build_with_weights(architecture, folder / WEIGHTS)
 
 
@@ -46,18 +45,6 @@ def build_with_weights(architecture: Architecture, weights: Path) -> nn.Module:
     _check_fit(weights, state, model.state_dict())
     model.load_state_dict(state)
     return model.eval()
-
-
-def _read_metadata(file: Path) -> Mapping[str, Any]:
-    if not file.is_file():
-        raise InputError(f"{file.parent} is no export: it has no {file.name}")
-    try:
-        metadata = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{file} is not valid JSON: {error}") from error
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("sha256"), dict):
-        raise InputError(f"{file} is not an export's: it has no checksums under the key 'sha256'")
-    return metadata
 
 
 def _check_sums(folder: Path, metadata: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
@@ -212,6 +213,20 @@ class Architecture:
     def to_yaml(self) -> str:
         """The text of an architecture.yaml."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None)
+
+    @classmethod
+    def read(cls, file: Path) -> "Architecture":
+        """The architecture in a YAML file.
+
+        Raises:
+            InputError: the file cannot be read, or does not describe one; the message names the file.
+        """
+        try:
+            return cls.from_yaml(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{file} cannot be read: {error}") from error
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from error
 
     @classmethod
     def from_yaml(cls, text: str) -> "Architecture":

@@ -48,9 +48,16 @@ def check_recipe(recipe: Recipe, epochs: int, data: Splits) -> None:
     """Checks, before any training, that a recipe fits the length of training and the data.
 
     Raises:
-        InputError: there are fewer training images than a batch has, or the warm-up takes all epochs.
+        InputError: the schedule does not fit the epochs, there are fewer training images than a batch has, or an
+            augmentation takes more pixels than an image has.
     """
     check_length(recipe, epochs)
+    side = min(data.train.size)
+    for key, name in (("crop_padding", "crop"), ("cutout_size", "cutout")):
+        if name in recipe.augment and getattr(recipe, key) > side:
+            raise InputError(
+                f"{key} {getattr(recipe, key)} is more than the {side} pixels of an image's side: lower it"
+            )
     if len(data.train) < recipe.batch_size:
         raise InputError(f"batch_size {recipe.batch_size} is above the {len(data.train)} training images: lower it")
 

@@ -1,6 +1,5 @@
 """The commands evaluate and reproduce: training in full over several seeds, scored once on the test set."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from nas.cli.render import console, print_json
 from nas.cli.running import Address, Logged, LogLevel, TimeBudget, exit_by_signal, with_progress
 from nas.config import Config, load_config, parse_config
 from nas.reproduction import TABLES, published_table
-from results.files import ARCHITECTURE, METADATA
+from results.files import ARCHITECTURE, read_metadata
 from results.judgement import Judgement, judge
 from results.records import TrialRecord
 from results.study import Study, open_study
@@ -106,6 +105,8 @@ def reproduce(
 
     The data set is looked for under data/NAME; --set data.root=DIR names another folder.
     """
+    if fraction == 0:
+        raise InputError("--fraction is the share of the training images that is trained on: above 0, not 0")
     chosen = published_table(table)
     architectures = chosen.architectures()
     settings = {
@@ -142,10 +143,9 @@ class _Winner:
 
 
 def _read(source: Path, config: Path | None) -> _Winner:
-    if source.is_dir():
-        winner = _read_export(source)
-    else:
-        winner = _Winner(Architecture.from_yaml(_text_of(source)), source.stem, {})
+    if not source.exists():
+        raise InputError(f"there is no {source}: name what `senas export` wrote, or an architecture's YAML")
+    winner = _read_export(source) if source.is_dir() else _Winner(Architecture.read(source), source.stem, {})
     if config is not None:
         said = load_config(config).to_dict()
         winner = replace(winner, settings=said, space=said["space"])
@@ -155,11 +155,7 @@ def _read(source: Path, config: Path | None) -> _Winner:
 
 
 def _read_export(folder: Path) -> _Winner:
-    architecture = Architecture.from_yaml(_text_of(folder / ARCHITECTURE))
-    try:
-        metadata = json.loads(_text_of(folder / METADATA))
-    except ValueError as error:
-        raise InputError(f"{folder / METADATA} is not valid JSON: {error}") from error
+    architecture, metadata = Architecture.read(folder / ARCHITECTURE), read_metadata(folder)
     search = metadata.get("config") or {}
     return _Winner(
         architecture,
@@ -168,15 +164,6 @@ def _read_export(folder: Path) -> _Winner:
         study=metadata.get("study"),
         space=search.get("space", {}),
     )
-
-
-def _text_of(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"there is no {file}: name what `senas export` wrote, or an architecture's YAML") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read: {error}") from error
 
 
 def _full_training(
@@ -191,11 +178,12 @@ def _full_training(
     known = [settings.get("backbone") or {}, *settings.get("backbones", [])]
     weights = next((entry.get("weights") for entry in known if entry.get("name") == backbone.name), None)
     chosen = recipe_values(settings.get("recipe", {}) if recipe is None else recipe)
-    length = epochs or chosen.get("epochs") or settings.get("search", {}).get("epochs")
+    usual = chosen.get("epochs") or settings.get("search", {}).get("epochs")
+    length = epochs or usual
     data = {key: settings[key] for key in _OF_THE_SEARCH if settings.get(key) is not None}
     data |= {
         "backbone": {"name": backbone.name, "options": dict(backbone.options), "weights": weights},
-        "recipe": stretched(chosen, length) if length else chosen,
+        "recipe": stretched(chosen | {"epochs": usual}, length) if length else chosen,
         "search": {"trials": 1, "epochs": length, "asha": None},
     }
     return parse_config(data, overrides, source=data["study"])

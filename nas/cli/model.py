@@ -64,7 +64,7 @@ def cost(
     if what.endswith((".yaml", ".yml")):
         if has_se or input_size or num_classes or channels or option:
             raise InputError(f"{what} says all there is to price: leave out the other options")
-        architecture = _read_architecture(Path(what))
+        architecture = Architecture.read(Path(what))
     else:
         backbone = _backbone(what, input_size, num_classes, channels, option or [])
         _check_choices(given)
@@ -295,17 +295,6 @@ def _headline(backbone: Backbone) -> str:
     name = f"{backbone.name} ({options})" if options else backbone.name
     size = "x".join(map(str, backbone.input_size))
     return f"{name} on {size} images, {backbone.num_classes} classes"
-
-
-def _read_architecture(path: Path) -> Architecture:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    try:
-        return Architecture.from_yaml(text)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
 
 
 def _backbone(

@@ -111,6 +111,7 @@ def test_the_files_of_an_export(study, trial, architecture, target) -> None:
         "params": 4321,
         "epochs": 3,
         "data": {"name": "digits"},
+        "config": study.config,
         "normalisation": {"mean": [0.5], "std": [0.25]},
         "versions": {"torch": "2.15"},
     }

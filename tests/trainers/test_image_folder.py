@@ -240,6 +240,13 @@ def test_what_does_not_fit_in_memory_is_streamed_or_refused(root: Path, monkeypa
     assert isinstance(final_splits(config(root, limit=20)).held_out, ImageSet)  # the test set's own 12
 
 
+def test_a_relative_root_is_found_from_anywhere(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root.parent)
+    train = search_splits(config(Path(root.name), stream=True)).train
+    monkeypatch.chdir("/")
+    assert sum(len(labels) for _, labels in scoring_batches(train, 10)) == 24
+
+
 def test_imagenet_is_a_folder_of_its_classes_whose_val_is_the_test_set(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,4 +58,3 @@ def test_all_see_the_same_images_in_the_same_order(architectures: list[Architect
     for architecture in architectures[1:]:
         assert torch.equal(seen(architecture), plain), architecture
     assert not torch.equal(seen(architectures[0], seed=6), plain)
-

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from search_space.errors import InputError
 from trainers.data.resampling import cut
-from trainers.data.windows import CentralWindow, RandomWindows
+from trainers.data.windows import CentralWindow, RandomWindows, Size
 
 _LEVELS = 256
 
@@ -34,6 +34,10 @@ class Images(Protocol):
     @property
     def num_classes(self) -> int:
         """How many classes there are."""
+
+    @property
+    def size(self) -> Size:
+        """What comes in batches is so many pixels high and wide."""
 
     def __len__(self) -> int: ...
 
@@ -75,6 +79,12 @@ class ImageSet:
             raise ValueError(f"labels must be int64 [N], not {self.labels.dtype} {self.labels.shape}")
         check_labels(self.labels, self.num_classes)
 
+    @property
+    def size(self) -> Size:
+        """The height and width that evaluation sees."""
+        height, width = self.images.shape[2:]
+        return (height, width) if self.view is None else self.view.size
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -97,7 +107,7 @@ class ImageSet:
     def batches(self, selections: Iterable[Selection]) -> Generator[tuple[Tensor, Tensor], None, None]:
         """The images [B, C, H, W] (uint8) and labels [B] of each selection; views of these where that is possible."""
         height, width = self.images.shape[2:]
-        view = self.view or CentralWindow((height, width), (height, width))
+        view = self.view or CentralWindow(self.size, self.size)
         for selection in selections:
             windows = selection.windows or view
             images = _take(self.images, selection.indices)

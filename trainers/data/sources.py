@@ -153,7 +153,8 @@ def _in_files(
     """Of all files, those that are asked for: streamed or decoded, as the configuration or else the memory has it."""
     view = view_of(config)
     only = None if config.image_size is not None else view.size
-    files = ImageFiles(folder, names, only, skip_corrupt=config.corrupt == "skip")
+    # Absolute, as a stream is read by workers whose working directory may be another.
+    files = ImageFiles(folder.absolute(), names, only, skip_corrupt=config.corrupt == "skip")
     wanted = min(config.limit or len(labels), len(labels)) if part == "train" else len(labels)
     streamed = config.stream if config.stream is not None else not fit_in_memory(wanted, view.frame)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from trainers.data.image_files import FILES_PER_TASK, ImageFiles
 from trainers.data.images import Selection, check_labels
 from trainers.data.stratified import stratified_sample
-from trainers.data.windows import CentralWindow
+from trainers.data.windows import CentralWindow, Size
 
 _SAMPLED = 2000
 _SAMPLED_AT_ONCE = 100
@@ -56,6 +56,11 @@ class ImageStream:
 
     def __post_init__(self) -> None:
         check_labels(self.labels, self.num_classes, of=str(self.files.folder))
+
+    @property
+    def size(self) -> Size:
+        """The height and width that evaluation sees."""
+        return self.view.size
 
     def __len__(self) -> int:
         return len(self.labels)
