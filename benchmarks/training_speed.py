@@ -29,7 +29,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +98,13 @@ LADDER = {
     "+ bf16": Measures(BF16),
     "+ fused optimizer": EAGER,
 }
-COMPILERS = {"+ torch.compile": COMPILED, "+ CUDA graphs": Measures(BF16, fused=True, compiled="reduce-overhead")}
+COMPILERS = {
+    "cpu": {"+ torch.compile": COMPILED},
+    "cuda": {
+        "+ torch.compile": COMPILED,
+        "+ CUDA graphs": Measures(BF16, fused=True, compiled="reduce-overhead"),
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -136,8 +141,10 @@ def main() -> None:
     options = parse_options()
     if options.threads:
         torch.set_num_threads(options.threads)
-    print(f"{date.today()}  {device_name(options.device)}, Python {platform.python_version()}, "
-          f"torch {torch.__version__}, torchvision {torchvision.__version__}")  # fmt: skip
+    print(
+        f"{date.today()}  {device_name(options.device)}, Python {platform.python_version()}, "
+        f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+    )
     print(shlex.join(["python", *sys.argv]))
     data = load(options.images, options.limit)
     architectures = both(options.backbone)
@@ -284,20 +291,20 @@ def recipe_of(measures: Measures) -> Recipe:
 def ladder(options: argparse.Namespace, data: Data, architecture: Architecture) -> None:
     """The plain way, and ours with one measure more in each line."""
     device = options.device
-    network = partial(plain_network, architecture)
-    ways = {"plain": plain_way(network(), loader(data, train=True, device=device), device)}
+    ways = {"plain": plain_way(plain_network(architecture), loader(data, train=True, device=device), device)}
     if device == "cuda":
         batches = loader(data, train=True, device=device, workers=WORKERS)
-        ways[f"plain, {WORKERS} workers"] = plain_way(network(), batches, device)
-    measures = LADDER | (COMPILERS if options.compile else {})
-    if device != "cuda":
-        measures.pop("+ CUDA graphs", None)
+        ways[f"plain, {WORKERS} workers"] = plain_way(plain_network(architecture), batches, device)
+    measures = {**LADDER, **(COMPILERS[device] if options.compile else {})}
     ways |= {name: our_way(architecture, data.splits, each, device) for name, each in measures.items()}
     first, seconds = take_turns(ways, options.repeats, device)
 
     images = options.limit // BATCH * BATCH
-    print(f"\n{architecture.backbone.name} {'with SE everywhere' if options.se else 'without SE'}, batches of {BATCH}, {images:,} images an epoch, "
-          f"{options.repeats} repeats, {torch.get_num_threads()} threads of the CPU")  # fmt: skip
+    network_name = f"{architecture.backbone.name} {'with SE everywhere' if options.se else 'without SE'}"
+    print(
+        f"\n{network_name}, batches of {BATCH}, {images:,} images an epoch, {options.repeats} repeats, "
+        f"{torch.get_num_threads()} threads of the CPU"
+    )
     print(f"{'':24}{'images/s':>26}{f's per {EPOCH:,}':>14}{'times plain':>22}{'start':>9}{f'budget of {BUDGET}':>14}")
     for name, took in seconds.items():
         rates = [images / s for s in took]
@@ -305,8 +312,10 @@ def ladder(options: argparse.Namespace, data: Data, architecture: Architecture) 
         median = statistics.median(took)
         start = max(0.0, first[name] - median)
         whole = start + BUDGET * median * EPOCH / images
-        print(f"{name:<24}{spread(rates, ',.0f'):>26}{median * EPOCH / images:>14.1f}{spread(ratios, '.2f'):>22}"
-              f"{start:>7.1f} s{whole:>12.0f} s")  # fmt: skip
+        print(
+            f"{name:<24}{spread(rates, ',.0f'):>26}{median * EPOCH / images:>14.1f}{spread(ratios, '.2f'):>22}"
+            f"{start:>7.1f} s{whole:>12.0f} s"
+        )
 
 
 def take_turns(ways: Mapping[str, Epoch], repeats: int, device: str) -> tuple[dict[str, float], dict[str, list[float]]]:
@@ -421,14 +430,8 @@ def accuracies(options: argparse.Namespace, data: Data, architecture: Architectu
     found: dict[str, list[float]] = {"plain": [], "ours": []}
     for seed in range(options.seeds):
         found["plain"].append(plain_accuracy(options, data, architecture, seed))
-        run = TrainingRun(
-            build(architecture, seed=seed),
-            data.splits,
-            recipe_of(EAGER),
-            options.epochs,
-            seed=seed,
-            device=options.device,
-        )
+        network = build(architecture, seed=seed)
+        run = TrainingRun(network, data.splits, recipe_of(EAGER), options.epochs, seed=seed, device=options.device)
         while not run.finished:
             run.train_epoch()
         found["ours"].append(run.evaluate().top1)

@@ -109,6 +109,8 @@ class TrialActor(Trainable):
     def _forget_the_network(self) -> None:
         """Lets go of the network's memory, which after a lack of memory is what the next trial needs."""
         self._run = None
+        if self._job.recipe.compile:
+            torch.compiler.reset()  # lets go of the network's kernels
         if self._job.device == "cuda":
             torch.cuda.empty_cache()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli.judging import print_judgement, print_reproduction
-from nas.cli.options import DEFAULT_STORAGE, AsJson, Overrides, Storage
+from nas.cli.options import DEFAULT_STORAGE, AsJson, Download, Overrides, Storage
 from nas.cli.render import console, print_json
 from nas.cli.running import Address, Logged, LogLevel, TimeBudget, exit_by_signal, with_progress
 from nas.config import Config, load_config, parse_config
@@ -51,6 +51,7 @@ def evaluate(
         Path | None, typer.Option(help="Configuration of a search that says the data and the recipe.")
     ] = None,
     study: Annotated[str | None, typer.Option(help="Name of the evaluation's own study.")] = None,
+    download: Download = False,
     overrides: Overrides = None,
     time_budget: TimeBudget = None,
     address: Address = None,
@@ -65,7 +66,7 @@ def evaluate(
     """
     winner = _read(source, config)
     settings = winner.settings | {"study": study or f"{winner.name}-evaluation"}
-    checked = _full_training(settings, winner.architecture, recipe, epochs, overrides or ())
+    checked = _full_training(settings, winner.architecture, recipe, epochs, _with(download, overrides))
     from nas.evaluation import Entry
 
     others = _baselines(winner, storage) if baselines else {}
@@ -94,6 +95,7 @@ def reproduce(
     epochs: Epochs = None,
     recipe: Annotated[str | None, typer.Option(help="Bundled recipe or YAML file, if not the table's.")] = None,
     study: Annotated[str | None, typer.Option(help="Name of the study.")] = None,
+    download: Download = False,
     overrides: Overrides = None,
     time_budget: TimeBudget = None,
     address: Address = None,
@@ -115,7 +117,7 @@ def reproduce(
         "recipe": list(chosen.recipe),
     }
     reference = architectures[chosen.reference.label]
-    checked = _full_training(settings, reference, recipe, epochs or chosen.epochs, overrides or ())
+    checked = _full_training(settings, reference, recipe, epochs or chosen.epochs, _with(download, overrides))
     if fraction < 1:
         checked = _with_part_of_the_images(checked, fraction)
     from nas.evaluation import Entry
@@ -187,6 +189,10 @@ def _full_training(
         "search": {"trials": 1, "epochs": length, "asha": None},
     }
     return parse_config(data, overrides, source=data["study"])
+
+
+def _with(download: bool, overrides: Sequence[str] | None) -> list[str]:
+    return [*(overrides or ()), *(["data.download=true"] if download else [])]
 
 
 _OF_THE_SEARCH = ("study", "data", "resources", "output", "checkpoints")

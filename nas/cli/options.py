@@ -16,6 +16,7 @@ MaxFlops = Annotated[float | None, typer.Option(help="Only trials of at most so 
 MaxParams = Annotated[float | None, typer.Option(help="Only trials of at most so many parameters.")]
 SvgFile = Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write the drawing to an SVG file too.")]
 ConfigFile = Annotated[Path, typer.Argument(help="The search's configuration, a YAML file.", show_default=False)]
+Download = Annotated[bool, typer.Option("--download", help="Fetch the data set if it is not there.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a key of the configuration, such as search.epochs=20.", metavar="KEY=VALUE"),

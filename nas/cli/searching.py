@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.options import DEFAULT_STORAGE, AsJson, ConfigFile, Overrides, Storage
+from nas.cli.options import DEFAULT_STORAGE, AsJson, ConfigFile, Download, Overrides, Storage
 from nas.cli.queries import print_front
 from nas.cli.render import console, print_json, short_path
 from nas.cli.running import Address, Logged, TimeBudget, exit_by_signal, with_progress
@@ -39,6 +39,7 @@ def search(
     time_budget: TimeBudget = None,
     address: Address = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of proposals, weights and data order.")] = None,
+    download: Download = False,
     overrides: Overrides = None,
     storage: Storage = DEFAULT_STORAGE,
     log_level: Logged = "warning",
@@ -49,7 +50,7 @@ def search(
     Ends with the front, the baselines beside it, and the best architecture exported. Ctrl-C or SIGTERM finishes the
     running epochs first (exit code 130 or 143), a second one ends at once; either way the next start goes on.
     """
-    options = {"search.trials": trials, "search.seed": seed}
+    options = {"search.trials": trials, "search.seed": seed, "data.download": download or None}
     chosen = [f"{key}={value}" for key, value in options.items() if value is not None]
     checked = load_config(config, [*(overrides or ()), *chosen], study=study)
 

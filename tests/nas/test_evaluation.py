@@ -146,3 +146,18 @@ def test_a_published_table_is_reproduced_beside_its_figures(senas, tiny_images):
     assert senas.study("reproduce-cnn3").config["data"]["limit"] == 72
     entries = json.loads(senas.run(*words, "--json").stdout)["entries"]
     assert [entry["label"] for entry in entries] == [trial.baseline for trial in trials]
+
+
+def test_a_search_never_reads_the_test_set_and_the_evaluation_does(senas, tiny_images):
+    files = sorted((tiny_images / "test").rglob("*.png"))
+    for file in files:
+        file.write_bytes(b"no image at all")
+    read = {file: file.stat().st_atime_ns for file in files}
+    data = f"data={{name: imagefolder, root: {tiny_images}, validation: 0.3}}"
+    small = ("--set", data, "--set", "search.epochs=1", "--set", "search.asha=null", "--trials", "1")
+    senas.run("search", "tiny.yaml", *small)
+    assert {file: file.stat().st_atime_ns for file in files} == read
+    assert senas.study().trials()[0].state == "COMPLETE"
+    refused = senas.run("evaluate", "runs/tiny/best", "--seeds", "1", code=2)
+    assert "cannot read the image" in refused.stderr
+    assert str(tiny_images / "test") in refused.stderr

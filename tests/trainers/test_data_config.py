@@ -61,7 +61,7 @@ def test_a_configuration_of_old_means_what_it_did() -> None:
 def test_a_missing_data_set_is_named_with_its_mend(name: str, tmp_path: Path) -> None:
     by_hand = KNOWN_DATASETS[name].by_hand
     config = DataConfig(name=name, root=tmp_path, image_size=64)
-    mend = re.escape(by_hand or "set data.download: true")
+    mend = re.escape(by_hand or "fetch it with --download (data.download: true)")
     with pytest.raises(InputError, match=f"^{name} is not in {tmp_path} .*: correct data.root, or {mend}$"):
         check_present(config)
     if by_hand is None:

@@ -175,3 +175,15 @@ def test_a_gpu_trains_on_the_same_images(splits: Splits, make_model: MakeModel) 
     on_cpu, on_gpu = (run.train_epoch() for run in runs)
     assert on_gpu == pytest.approx(on_cpu, rel=0.02)
     assert runs[1].evaluate().loss == pytest.approx(runs[0].evaluate().loss, rel=0.05)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same(splits: Splits, make_model: MakeModel) -> None:
+    plain, compiled = (
+        trained(make_model(dropout=0.0), splits, RECIPE.model_copy(update={"compile": compile_it}))
+        for compile_it in (False, True)
+    )
+    for ours, theirs in zip(compiled.curve, plain.curve, strict=True):
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-3)
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-2)
+    assert compiled.model.state_dict().keys() == plain.model.state_dict().keys()

@@ -179,7 +179,7 @@ def check_present(config: DataConfig) -> None:
     if known.location is not None and not config.download:
         location = folder_of(config) / known.location
         if not location.exists():
-            mend = known.by_hand or "set data.download: true"
+            mend = known.by_hand or "fetch it with --download (data.download: true)"
             raise InputError(
                 f"{config.name} is not in {config.root} ({location} does not exist): correct data.root, or {mend}"
             )
