@@ -179,6 +179,7 @@ class Engine:
         self._found_no_more = False
         self.halted: str | None = None
         self._has_warned = False
+        self._wanted = {entry.key for entry in given}
         present = self._take_in(record.trials())
         self._given = deque(entry for entry in given if entry.key not in present)
 
@@ -350,9 +351,13 @@ class Engine:
                 self._withdraw(trial.number)
             if trial.number in paused and not trial.is_baseline and not trial.ended:
                 self._paused[trial.number] = None
-            elif not trial.ended:
+            elif not trial.ended and self._is_still_wanted(trial.given):
                 self._interrupted.append(trial.number)
-        return {trial.given.key for trial in self._trials.values()}
+        return {self._trials[found.number].given.key for found in recorded if not _may_be_tried_again(found)}
+
+    def _is_still_wanted(self, given: Given) -> bool:
+        """Whether to go on with what was begun; of an evaluation's trials, only with those asked for now."""
+        return given.seed is None or given.key in self._wanted
 
     def _remember_the_end(self, found: FrozenTrial) -> None:
         """Tells the rule of stalling, for which the order in which trials ended matters."""
@@ -463,6 +468,11 @@ class Engine:
         """The share of the full budget that a stopped trial lacks; of one rung, those that stood better lack less."""
         standing = 0.0 if self._asha is None else self._asha.standing(trial.number)
         return 1 - (len(trial.history) - standing) / self._settings.epochs
+
+
+def _may_be_tried_again(found: FrozenTrial) -> bool:
+    """A trial of an evaluation that broke: its seed's place in the comparison cannot be taken by another."""
+    return found.state == TrialState.FAIL and seed_of(found) is not None
 
 
 def _ended_at(found: FrozenTrial) -> datetime:

@@ -74,6 +74,7 @@ class AshaScheduler(FIFOScheduler):
     def __init__(self, engine: Engine) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._engine = engine
+        self._told: set[str] = set()
         self.error: Exception | None = None
 
     def on_trial_result(self, controller: Any, trial: Trial, result: dict[str, Any]) -> str:
@@ -103,6 +104,10 @@ class AshaScheduler(FIFOScheduler):
         if result.get("halt_reason"):
             self._engine.halt(number, result["halt_reason"])
             return TrialScheduler.STOP
+        for file in result.get("left_out", ()):
+            if file not in self._told:
+                self._told.add(file)
+                log.warning("left out %s: it cannot be read as an image", file)
         measured = {"latency": result["latency"]} if result.get("latency") is not None else {}
         goes_on = self._engine.report(number, result["history"], measured) is Verdict.GO_ON
         return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP

@@ -34,6 +34,7 @@ from search_space.errors import InputError, first_line
 
 _T = TypeVar("_T")
 _SEED = "seed"
+_PERHAPS_HELD_OTHERWISE = "; or, if there was more memory or less, say by data.stream whether they were streamed then"
 _LAST_SEED = 2**32 - 1
 
 log = logging.getLogger(__name__)
@@ -369,6 +370,7 @@ def _check_that_it_goes_on(config: Config, facts: Facts, attributes: Mapping[str
             f"the {' and '.join(other)} images of {config.data.name} are not those that study '{config.study}' was "
             f"begun with (fingerprint {fingerprints.get(other[0])}, now {facts.fingerprints[other[0]]}): "
             "bring the images back, or begin another study with --study"
+            + (_PERHAPS_HELD_OTHERWISE if config.data.stream is None and config.data.root is not None else "")
         )
 
 

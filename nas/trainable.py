@@ -18,6 +18,7 @@ from nas.objectives import Objective
 from results import remote
 from search_space.architecture import Architecture, Backbone
 from search_space.building import build
+from search_space.errors import InputError, first_line
 from search_space.import_paths import import_object
 from search_space.latency import measure_latency
 from trainers import checkpoint
@@ -55,7 +56,7 @@ class TrialActor(Trainable):
         torch.set_num_threads(job.threads)
         torch.backends.cudnn.benchmark = True  # the sizes of a trial's maps do not change
         self._job = job
-        self._data = job.data.to(job.device)  # once for all trials
+        self._data: Splits | None = None
         self._run: TrainingRun | None = None
         self._take(config)
 
@@ -78,7 +79,7 @@ class TrialActor(Trainable):
                 if self._run.epoch > 0:
                     return self._report(self._run)
             self._train_an_epoch(self._run)
-        except _NoCheckpointError as error:  # no fault of the trial's, and the next ones would meet it as well
+        except _HaltError as error:  # no fault of the trial's, and the next ones would meet it as well
             self._forget_the_network()
             return {"halt_reason": str(error), "history": []}
         except Exception as error:
@@ -123,9 +124,12 @@ class TrialActor(Trainable):
                 self._checkpoints.save(run)
                 saved = time.monotonic()
 
-        run.train_epoch(save_now_and_then)
-        if self._job.score_every_epoch or run.finished:
-            run.evaluate()
+        try:
+            run.train_epoch(save_now_and_then)
+            if self._job.score_every_epoch or run.finished:
+                run.evaluate()
+        except InputError as error:  # an image that cannot be read
+            raise _HaltError(str(error)) from error
         self._checkpoints.save(run)
 
     def _start(self) -> TrainingRun:
@@ -141,12 +145,30 @@ class TrialActor(Trainable):
             for objective in job.objectives
             if objective.source == "measured" and objective.function is not None
         }
-        return TrainingRun(network, self._data, job.recipe, job.epochs, seed=seed, device=job.device, metrics=metrics)
+        data = self._data_on_the_device()
+        return TrainingRun(network, data, job.recipe, job.epochs, seed=seed, device=job.device, metrics=metrics)
+
+    def _data_on_the_device(self) -> Splits:
+        """Moved there once for all trials."""
+        if self._data is None:
+            try:
+                self._data = self._job.data.to(self._job.device)
+            except torch.OutOfMemoryError as error:
+                raise _HaltError(
+                    "the images do not fit into the GPU's memory: set data.stream: true for images in files, a smaller "
+                    f"data.limit, or more of a GPU for a trial by resources.gpus_per_trial ({first_line(error)})"
+                ) from error
+        return self._data
 
     def _report(self, run: TrainingRun) -> dict[str, Any]:
         # As a list, which Ray leaves alone where it would flatten a dictionary.
         history = [_measured(entry) for entry in run.curve]
-        return {"history": history, "latency": self._latency}
+        images = self._data_on_the_device()
+        return {
+            "history": history,
+            "latency": self._latency,
+            "left_out": [*images.train.left_out(), *images.held_out.left_out()],
+        }
 
 
 def _measured(entry: Mapping[str, Any]) -> dict[str, float]:
@@ -154,8 +176,8 @@ def _measured(entry: Mapping[str, Any]) -> dict[str, float]:
     return {new: entry[old] for old, new in kept.items() if entry.get(old) is not None}
 
 
-class _NoCheckpointError(Exception):
-    """The place of the checkpoints cannot be read or written."""
+class _HaltError(Exception):
+    """Something that all trials need is not to be had."""
 
 
 @contextmanager
@@ -163,7 +185,7 @@ def _reaching(place: str | Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _NoCheckpointError(f"no checkpoint can be {what} {place}: {error}") from error
+        raise _HaltError(f"no checkpoint can be {what} {place}: {error}") from error
 
 
 class _Checkpoints:
@@ -176,9 +198,9 @@ class _Checkpoints:
         with _reaching(self._folder, "read from"):
             checkpoint.restore(run, self._folder)
 
-    def save(self, run: TrainingRun) -> None:
+    def save(self, run: TrainingRun) -> Path:
         with _reaching(self._folder, "written to"):
-            checkpoint.save(run, self._folder)
+            return checkpoint.save(run, self._folder)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -194,17 +216,23 @@ class _RemoteCheckpoints(_Checkpoints):
     def restore(self, run: TrainingRun) -> None:
         with _reaching(self._url, "read from"):
             remote.download(self._url, self._folder)
+        found = folders(self._folder)
         super().restore(run)
-
-    def save(self, run: TrainingRun) -> None:
-        """Uploads the new checkpoint before older ones are removed, so that there always is a whole one."""
-        super().save(run)
-        kept = [folder.name for folder in folders(self._folder)]
         with _reaching(self._url, "written to"):
-            remote.upload(self._folder / kept[0], remote.join(self._url, kept[0]))
+            for damaged in found:
+                if not damaged.exists():
+                    remote.remove(remote.join(self._url, damaged.name))
+
+    def save(self, run: TrainingRun) -> Path:
+        """Uploads the new checkpoint before older ones are removed, so that there always is a whole one."""
+        saved = super().save(run)
+        oldest = folders(self._folder)[-1].name
+        with _reaching(self._url, "written to"):
+            remote.upload(saved, remote.join(self._url, saved.name))
             for name in remote.names(self._url):
-                if name < kept[-1]:  # newer ones are those of another actor, which has taken the trial over
+                if name < oldest:  # newer ones are those of another actor, which has taken the trial over
                     remote.remove(remote.join(self._url, name))
+        return saved
 
     def close(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -182,7 +182,7 @@ def _readme(name: str, study: Study, trial: TrialRecord, architecture: Architect
         study=study.name,
         state=trial.state,
         epochs=trial.epochs,
-        accuracy="" if trial.accuracy is None else f", {trial.accuracy:.2%} top-1 on the validation split",
+        accuracy="" if trial.accuracy is None else f", {trial.accuracy:.2%} top-1 on the {study.scored_by} images",
         flops=_grouped(trial.flops),
         params=_grouped(trial.params),
         directory=json.dumps(name, ensure_ascii=False),

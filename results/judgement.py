@@ -170,12 +170,14 @@ def judge(trials: Iterable[TrialRecord], *, against: str | None = None) -> Judge
             raise InputError("there is no winner to judge: all trials are of baselines, or there are none")
         winner = entries[WINNER]
         comparisons = _adjusted([compare(winner, other) for other in entries.values() if other is not winner])
-        return Judgement(tuple(entries.values()), comparisons, _on_the_winner(comparisons))
+        return Judgement(tuple(entries.values()), comparisons, _on_the_winner(comparisons) + _failed(entries.values()))
     if against not in entries:
         raise unknown("entry to compare with", against, entries)
     reference = entries[against]
     comparisons = _adjusted([compare(other, reference) for other in entries.values() if other is not reference])
-    return Judgement(tuple(entries.values()), comparisons, _against_one(against, comparisons))
+    return Judgement(
+        tuple(entries.values()), comparisons, _against_one(against, comparisons) + _failed(entries.values())
+    )
 
 
 def compare(entry: Entry, other: Entry) -> Comparison:
@@ -341,6 +343,11 @@ def _against_one(reference: str, comparisons: Sequence[Comparison]) -> str:
         if by_verdict[verdict]:
             parts.append(f"{phrase}: {_listed([f'{c.entry} ({describe(c)})' for c in by_verdict[verdict]])}")
     return f"Against {reference}, {'; '.join(parts)}."
+
+
+def _failed(entries: Iterable[Entry]) -> str:
+    failed = [f"{entry.failures} of {entry.label}" for entry in entries if entry.failures]
+    return f" Left out, as they failed: {_listed(failed)}." if failed else ""
 
 
 def _by_verdict(comparisons: Iterable[Comparison]) -> dict[str, list[Comparison]]:

@@ -87,6 +87,11 @@ class Study:
         """The full budget of a trial, in epochs; None if senas did not make the study."""
         return self.user_attrs.get("epochs")
 
+    @property
+    def scored_by(self) -> str:
+        """Which images gave the accuracies: "validation", or "test" in a final evaluation."""
+        return "test" if "test" in self.user_attrs.get("fingerprints", {}) else "validation"
+
     @cached_property
     def parameters(self) -> tuple[str, ...]:
         """The names of all parameters that a trial of the study has, sorted."""

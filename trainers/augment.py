@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainers.data.windows import NUMBERS, RandomWindows
+from trainers.moving import moved
 from trainers.recipe import Recipe
 
 
@@ -43,7 +44,7 @@ def crop(images: Tensor, top: Tensor, left: Tensor, padding: int) -> Tensor:
     # rows and columns are.
     windows = padded.as_strided((padded.numel() - last, *images.shape[1:]), (1, *steps))
     begin = torch.arange(len(images)) * image + top * steps[1] + left
-    return windows.index_select(0, begin.to(images.device))
+    return windows.index_select(0, moved(begin, images.device))
 
 
 def flip(images: Tensor, chosen: Tensor) -> Tensor:
@@ -51,14 +52,14 @@ def flip(images: Tensor, chosen: Tensor) -> Tensor:
     which = chosen.cpu().nonzero()[:, 0]
     places = torch.arange(len(images))
     places[which] = len(images) + torch.arange(len(which))
-    mirrored = images.index_select(0, which.to(images.device)).flip(3)
-    return torch.cat([images, mirrored]).index_select(0, places.to(images.device))
+    mirrored = images.index_select(0, moved(which, images.device)).flip(3)
+    return torch.cat([images, mirrored]).index_select(0, moved(places, images.device))
 
 
 def cutout(images: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
     """Blackens the square with its corner at (top, left) [N], as far as it is inside, of images [N, C, H, W]."""
     rows, columns = (
-        _covered(begin.to(images.device), side, length)
+        _covered(moved(begin, images.device), side, length)
         for begin, length in zip((top, left), images.shape[2:], strict=True)
     )
     return images.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0)

@@ -11,6 +11,7 @@ import shutil
 import time
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -62,12 +63,15 @@ def save(run: TrainingRun, directory: Path) -> Path:
 def restore(run: TrainingRun, directory: Path) -> int | None:
     """Brings a new run to where the newest whole checkpoint is, and gives the epochs done; None if there is none.
 
+    Newer ones, which are damaged, are removed: the run may come to other steps, and must not be taken for behind them.
     The run then goes on as one that was never interrupted; on a CPU, bit for bit.
 
     Raises:
         InputError: the checkpoint is of another architecture, recipe, seed or number of epochs.
     """
     folder = latest(directory)
+    for damaged in takewhile(lambda newer: newer != folder, folders(directory)):
+        shutil.rmtree(damaged, ignore_errors=True)
     if folder is None:
         return None
     state = read_state(folder)

@@ -84,6 +84,12 @@ class Recipe(BaseModel):
     cutout_size: int = Field(default=8, ge=1)
 
     @model_validator(mode="after")
+    def _each_augmentation_once(self) -> Self:
+        if len(set(self.augment)) < len(self.augment):
+            raise ValueError(f"augment has {', '.join(self.augment)}: each may be there once")
+        return self
+
+    @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Self:
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
             raise ValueError("nesterov needs optimizer sgd and a momentum above 0")

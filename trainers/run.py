@@ -231,6 +231,8 @@ class TrainingRun:
             if self.metrics:
                 kept.append((logits, labels))
             count += len(labels)
+        if not count:
+            raise InputError("none of the images that score can be read: replace them")
         loss = torch.stack(losses).cpu().double().sum().item() / count
         if not math.isfinite(loss):
             raise DivergedError(f"the held-out loss is {loss} after epoch {self.epoch} of {self.epochs}")

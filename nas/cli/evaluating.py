@@ -1,9 +1,10 @@
 """The commands evaluate and reproduce: training in full over several seeds, scored once on the test set."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:  # Ray and torch take seconds to load
     from nas.evaluation import Entry
 
 log = logging.getLogger(__name__)
+
+_SEEDS = 2**32
 
 Seeds = Annotated[int, typer.Option(min=1, help="Train each architecture so often, each time with another seed.")]
 Epochs = Annotated[
@@ -69,19 +72,12 @@ def evaluate(
     checked = _full_training(settings, winner.architecture, recipe, epochs, _with(download, overrides))
     from nas.evaluation import Entry
 
-    others = _baselines(winner, storage) if baselines else {}
+    others = _baselines(winner, storage) if baselines else dict[str, Architecture]()
     others = {label: other for label, other in others.items() if other.id != winner.architecture.id}
     entries = [Entry(winner.architecture), *(Entry(other, label) for label, other in others.items())]
-    first = winner.settings.get("search", {}).get("seed", 0) + 1
-    chosen = range(first, first + seeds)
+    chosen = _seeds_after(winner.settings.get("search", {}).get("seed", 0), seeds)
     outcome = _train(checked, entries, chosen, storage, address, time_budget, log_level)
-    found = open_study(storage, checked.study)
-    judgement = judge(_of(found, entries, chosen))
-    if as_json:
-        print_json({"study": found.name, "stopped_by": outcome.signal and outcome.signal.name, **judgement.to_json()})
-    else:
-        print_judgement(judgement)
-    _conclude(found, judgement, outcome)
+    _conclude(open_study(storage, checked.study), entries, chosen, outcome, judge, print_judgement, as_json)
 
 
 def reproduce(
@@ -89,9 +85,7 @@ def reproduce(
         str, typer.Argument(help=f"A published table: {', '.join(TABLES)}.", show_default=False, metavar="TABLE")
     ],
     seeds: Seeds = 3,
-    fraction: Annotated[
-        float, typer.Option(min=0, max=1, help="Train on this share of the training images only.")
-    ] = 1.0,
+    fraction: Annotated[float, typer.Option(help="Train on this share of the training images only.")] = 1.0,
     epochs: Epochs = None,
     recipe: Annotated[str | None, typer.Option(help="Bundled recipe or YAML file, if not the table's.")] = None,
     study: Annotated[str | None, typer.Option(help="Name of the study.")] = None,
@@ -107,8 +101,8 @@ def reproduce(
 
     The data set is looked for under data/NAME; --set data.root=DIR names another folder.
     """
-    if fraction == 0:
-        raise InputError("--fraction is the share of the training images that is trained on: above 0, not 0")
+    if not 0 < fraction <= 1:
+        raise InputError(f"--fraction is the share of the training images that is trained on, not {fraction:g}")
     chosen = published_table(table)
     architectures = chosen.architectures()
     settings = {
@@ -124,13 +118,14 @@ def reproduce(
 
     entries = [Entry(architecture, label) for label, architecture in architectures.items()]
     outcome = _train(checked, entries, range(seeds), storage, address, time_budget, log_level)
-    found = open_study(storage, checked.study)
-    judgement = judge(_of(found, entries, range(seeds)), against=chosen.reference.label)
-    if as_json:
-        print_json({"study": found.name, "stopped_by": outcome.signal and outcome.signal.name, **judgement.to_json()})
-    else:
+
+    def show(judgement: Judgement) -> None:
         print_reproduction(chosen, judgement)
-    _conclude(found, judgement, outcome)
+        trained = f"{checked.search.epochs} epochs on {_share(fraction)} training images, {seeds} seeds"
+        console().print(f"Ours: {trained}. The recipe is meant for {chosen.epochs} epochs on all of them.")
+
+    against = partial(judge, against=chosen.reference.label)
+    _conclude(open_study(storage, checked.study), entries, range(seeds), outcome, against, show, as_json)
 
 
 @dataclass(frozen=True)
@@ -150,7 +145,7 @@ def _read(source: Path, config: Path | None) -> _Winner:
     winner = _read_export(source) if source.is_dir() else _Winner(Architecture.read(source), source.stem, {})
     if config is not None:
         said = load_config(config).to_dict()
-        winner = replace(winner, settings=said, space=said["space"])
+        winner = replace(winner, settings=said, study=said["study"], space=said["space"])
     if "data" not in winner.settings:
         raise InputError(f"{source} does not say which data it is for: give the search's configuration with --config")
     return winner
@@ -175,12 +170,17 @@ def _full_training(
     epochs: int | None,
     overrides: Sequence[str],
 ) -> Config:
-    """A configuration for training in full: for so many epochs, or the recipe's own, or as long as in the search."""
+    """A configuration for training in full: for so many epochs, or as long as in the search, or as another recipe says.
+
+    The steps of the recipe move with its length.
+    """
     backbone = architecture.backbone
     known = [settings.get("backbone") or {}, *settings.get("backbones", [])]
     weights = next((entry.get("weights") for entry in known if entry.get("name") == backbone.name), None)
+    searched = settings.get("search", {}).get("epochs")
     chosen = recipe_values(settings.get("recipe", {}) if recipe is None else recipe)
-    usual = chosen.get("epochs") or settings.get("search", {}).get("epochs")
+    own = chosen.get("epochs")
+    usual = (searched or own) if recipe is None else (own or searched)
     length = epochs or usual
     data = {key: settings[key] for key in _OF_THE_SEARCH if settings.get(key) is not None}
     data |= {
@@ -213,8 +213,9 @@ def _baselines(winner: _Winner, storage: str) -> dict[str, Architecture]:
 
     traced = trace(winner.architecture.backbone)
     options = {key: winner.space[key] for key in ("bias", "from_identity") if key in winner.space}
-    published = baselines(traced, **options)
-    others = {label: published.pop(label) for label in list(published) if label not in ("no SE", "standard everywhere")}
+    names = ("no SE", "standard everywhere")
+    published = {label: found for label, found in baselines(traced).items() if label in names}
+    others = {label: found for label, found in baselines(traced, **options).items() if label not in names}
     reached = _validation_accuracies(winner.study, storage)
     if others and all(other.id in reached for other in others.values()):
         best = max(others, key=lambda label: reached[others[label].id])
@@ -262,10 +263,42 @@ def _of(study: Study, entries: "Sequence[Entry]", seeds: range) -> list[TrialRec
     ]
 
 
-def _conclude(study: Study, judgement: Judgement, outcome: "Outcome") -> None:
-    if outcome.signal is not None or any(entry.unfinished for entry in judgement.entries):
-        console(stderr=True).print("Not all has ended: start the same command again to go on.")
+def _conclude(
+    study: Study,
+    entries: "Sequence[Entry]",
+    seeds: range,
+    outcome: "Outcome",
+    judge: Callable[[Sequence[TrialRecord]], Judgement],
+    show: Callable[[Judgement], None],
+    as_json: bool,
+) -> None:
+    """Tells what came of it, as far as it has, and what is left to do."""
+    trials = _of(study, entries, seeds)
+    ended = {
+        (trial.architecture_id, trial.parameters["seed"]) for trial in trials if trial.state in ("COMPLETE", "FAIL")
+    }
+    left = len(entries) * len(seeds) - len(ended)
+    judgement = judge(trials) if {trial.baseline for trial in trials} == {entry.label for entry in entries} else None
+    if as_json:
+        stopped_by = outcome.signal and outcome.signal.name
+        judged = {} if judgement is None else judgement.to_json()
+        print_json({"study": study.name, "stopped_by": stopped_by, "left": left, **judged})
+    elif judgement is not None:
+        show(judgement)
+    if left:
+        out = console(stderr=True)
+        out.print(
+            f"{left} of {len(entries) * len(seeds)} trainings have not ended: start the same command again to go on."
+        )
     exit_by_signal(outcome)
-    reasons = [trial.fail_reason for trial in study.trials() if trial.fail_reason]
-    if reasons and not any(entry.accuracies for entry in judgement.entries):
-        raise RuntimeError(f"no trial was completed; the first failure was: {reasons[0]}")
+    reasons = [trial.fail_reason for trial in trials if trial.fail_reason]
+    if reasons and not any(trial.state == "COMPLETE" for trial in trials):
+        raise RuntimeError(f"no training was completed; the first failure was: {reasons[0]}")
+
+
+def _seeds_after(seed: int, count: int) -> range:
+    return range(seed + 1, seed + 1 + count) if seed + count < _SEEDS else range(count)
+
+
+def _share(fraction: float) -> str:
+    return "all" if fraction == 1 else f"{fraction:.0%} of the"

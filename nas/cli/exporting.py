@@ -29,6 +29,8 @@ def export(
     opened = open_study(storage, study)
     if trial is not None and max_flops is not None:
         raise InputError("--trial names one trial and --max-flops chooses among all: give one of the two")
+    if trial is None and opened.scored_by == "test":
+        raise InputError(f"'{study}' is a final evaluation, and the test set is not to choose: name a trial by --trial")
     chosen = opened.trial(trial) if trial is not None else opened.best(max_flops)
     if chosen is None:
         limit = "" if max_flops is None else f" of at most {max_flops:,.0f} FLOPs"
@@ -37,5 +39,5 @@ def export(
     if as_json:
         print_json({"directory": str(directory), "files": sorted(file.name for file in directory.iterdir())})
     else:
-        accuracy = "" if chosen.accuracy is None else f" (validation accuracy {chosen.accuracy:.4f})"
+        accuracy = "" if chosen.accuracy is None else f" ({opened.scored_by} accuracy {chosen.accuracy:.4f})"
         console().print(f"Exported trial {chosen.number}{accuracy} to {output}", soft_wrap=True)

@@ -124,7 +124,7 @@ def print_front(study: Study, front: list[TrialRecord]) -> None:
 
 def _axes(study: Study) -> str:
     """What the front is of, such as "validation accuracy against FLOPs"."""
-    names = {"accuracy": "validation accuracy", "flops": "FLOPs", "params": "parameters"}
+    names = {"accuracy": f"{study.scored_by} accuracy", "flops": "FLOPs", "params": "parameters"}
     first, *others = (names.get(objective.name, objective.name) for objective in study.objectives)
     return f"{first} against {' and '.join(others)}" if others else first
 

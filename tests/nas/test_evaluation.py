@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from trainers.run import TrainingRun
 pytestmark = pytest.mark.slow
 
 NAME = "tiny-evaluation"
+EPOCHS_OF_THE_SEARCH = 4
 EVALUATE = ("evaluate", "runs/tiny/best", "--epochs", "2", "--set", "resources.cpus_per_trial=1")
 
 
@@ -103,8 +105,55 @@ def test_a_killed_evaluation_goes_on_and_comes_to_the_same(evaluated, finished, 
     assert scores(broken) == scores(evaluated)
 
 
+def test_what_failed_is_tried_again_and_what_is_not_asked_for_is_left(again):
+    with sqlite3.connect(again.folder / "senas.db") as db:  # as if one training had failed, and one had been cut off
+        study = db.execute("SELECT study_id FROM studies WHERE study_name = ?", (NAME,)).fetchone()[0]
+        numbers = {"FAIL": 0, "RUNNING": 1}
+        for state, number in numbers.items():
+            where = "WHERE study_id = ? AND number = ?"
+            trial = db.execute(f"SELECT trial_id FROM trials {where}", (study, number)).fetchone()[0]
+            db.execute("UPDATE trials SET state = ?, datetime_complete = NULL WHERE trial_id = ?", (state, trial))
+            db.execute("DELETE FROM trial_values WHERE trial_id = ?", (trial,))
+            db.execute("DELETE FROM trial_user_attributes WHERE trial_id = ? AND key = 'ending'", (trial,))
+    before = again.study(NAME).trials()
+    assert [before[number].state for number in numbers.values()] == list(numbers)
+    again.run(*EVALUATE, "--seeds", "2")  # of the winner alone, which trial 0 is of
+    after = again.study(NAME).trials()
+    assert len(after) == len(before) + 1
+    assert after[1].state == "RUNNING"
+    same = (after[-1].architecture_id, after[-1].parameters["seed"])
+    assert same == (before[0].architecture_id, before[0].parameters["seed"])
+    assert after[-1].state == "COMPLETE", after[-1].fail_reason
+
+
+def test_an_evaluation_cut_short_says_what_is_left(finished, tmp_path):
+    senas = finished.copy(tmp_path)
+    words = (*EVALUATE, "--baselines", "--seeds", "2", "--set", "search.epochs=1", "--study", "short")
+    cut = senas.run(*words, "--time-budget", "0.01s", "--json")
+    said = json.loads(cut.stdout)
+    assert said["left"] > 0
+    assert "trainings have not ended: start the same command again to go on" in cut.stderr
+    assert "entries" not in said
+    assert json.loads(senas.run(*words, "--json").stdout)["left"] == 0
+
+
+def test_the_length_is_the_searchs_or_that_of_another_recipe(finished, tmp_path):
+    senas = finished.copy(tmp_path)
+
+    def settings(*words):
+        senas.run("evaluate", "runs/tiny/best", "--seeds", "1", "--time-budget", "0.01s", *words)
+        return senas.study(words[-1]).config
+
+    assert settings("--study", "a")["search"]["epochs"] == EPOCHS_OF_THE_SEARCH
+    longer = settings("--recipe", "senet-cifar", "--set", "recipe.batch_size=32", "--study", "b")
+    assert (longer["search"]["epochs"], longer["recipe"]["milestones"]) == (164, [82, 123])
+    shorter = settings("--recipe", "senet-cifar", "--epochs", "20", "--study", "c")
+    assert (shorter["search"]["epochs"], shorter["recipe"]["milestones"]) == (20, [10, 15])
+
+
 def test_an_architecture_needs_to_be_told_its_data(again):
     shutil.copy(again.folder / "runs/tiny/best/architecture.yaml", again.folder / "mine.yaml")
+    shutil.rmtree(again.folder / "runs" / "tiny" / "best")
     refused = again.run("evaluate", "mine.yaml", code=2)
     assert refused.stderr.strip().endswith("give the search's configuration with --config")
     again.run("evaluate", "mine.yaml", "--config", "tiny.yaml", "--seeds", "1", "--epochs", "1")

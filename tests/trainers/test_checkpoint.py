@@ -152,6 +152,32 @@ def test_the_newest_two_are_kept(run: TrainingRun, tmp_path: Path) -> None:
     assert latest(tmp_path) == tmp_path / "epoch-0003"
 
 
+def test_what_is_damaged_does_not_stand_before_what_is_saved_next(
+    splits: Splits, make_model: MakeModel, tmp_path: Path
+) -> None:
+    def step_by_step(run: TrainingRun, saves: set[int]) -> None:
+        def save_some() -> None:
+            if run.step in saves:
+                save(run, tmp_path)
+            if run.step == max(saves):
+                raise BrokenOffError
+
+        with pytest.raises(BrokenOffError):
+            run.train_epoch(save_some)
+
+    def run() -> TrainingRun:
+        return TrainingRun(make_model(), splits, RECIPES["adamw"], epochs=2)
+
+    step_by_step(run(), {1, 4})
+    (tmp_path / folder_name(0, 4) / MODEL).write_bytes(b"cut short")
+    again = run()
+    restore(again, tmp_path)
+    assert again.step == 1
+    step_by_step(again, {2, 3})
+    assert [folder.name for folder in folders(tmp_path)] == [folder_name(0, 3), folder_name(0, 2)]
+    assert all(is_whole(folder) for folder in folders(tmp_path))
+
+
 def test_epochs_are_ordered_as_numbers(tmp_path: Path) -> None:
     for epoch, step in ((9999, 0), (10000, 0), (3, 0), (3, 7), (3, 1000000)):
         (tmp_path / folder_name(epoch, step)).mkdir()

@@ -84,6 +84,28 @@ class ImageFiles:
                 left_out.append(place)
         return left_out
 
+    def check_shapes(self) -> None:
+        """Looks at the headers of all files, where all images must have one size.
+
+        Raises:
+            InputError: an image has another, or it cannot be read and is not to be left out.
+        """
+        if self.only is None:
+            return
+        with ThreadPoolExecutor(_STATS_AT_ONCE) as threads:
+            for _ in threads.map(self._check_shape, range(len(self)), chunksize=256):
+                pass  # reaps each task, so that its error is raised here
+
+    def _check_shape(self, index: int) -> None:
+        file = self.path(index)
+        try:
+            size = size_of(file)
+        except CorruptImageError:
+            if not self.skip_corrupt:
+                raise
+        else:
+            _check_size(file, size, self.only)
+
     def _size(self, index: int) -> int:
         file = self.path(index)
         try:
@@ -156,10 +178,7 @@ def _check_that_they_fit(count: int, frame: Size) -> None:
 
 def _read(file: str, windows: Windows, size: Size, only: Size | None) -> Pixels:
     with _open(file) as image:
-        if only is not None and (image.height, image.width) != only:
-            raise InputError(
-                f"{file} is {image.width}x{image.height} and others are {only[1]}x{only[0]}: set data.image_size"
-            )
+        _check_size(file, (image.height, image.width), only)
         window = windows.within(image.height, image.width)
         height, width = _decode_no_larger_than_needed(image, window, size)
         try:
@@ -170,6 +189,11 @@ def _read(file: str, windows: Windows, size: Size, only: Size | None) -> Pixels:
         top, left, tall, wide = window * (height, width, height, width)
         seen = rgb.resize(size[::-1], Image.Resampling.BILINEAR, (left, top, left + wide, top + tall))
     return np.asarray(seen).transpose(2, 0, 1)
+
+
+def _check_size(file: str, size: Size, only: Size | None) -> None:
+    if only is not None and size != only:
+        raise InputError(f"{file} is {size[1]}x{size[0]} and others are {only[1]}x{only[0]}: set data.image_size")
 
 
 def _decode_no_larger_than_needed(image: Image.Image, window: Window, size: Size) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from search_space.errors import InputError
 from trainers.data.resampling import cut
 from trainers.data.windows import CentralWindow, RandomWindows, Size
+from trainers.moving import moved
 
 _LEVELS = 256
 
@@ -49,6 +50,9 @@ class Images(Protocol):
 
         Images that cannot be decoded and are to be left out are missing in both.
         """
+
+    def left_out(self) -> list[str]:
+        """The files that could not be read, and were left out of batches, so far."""
 
     def sample(self) -> Iterator[Tensor]:
         """Images [n, C, H, W] (uint8) that stand for all of them, in parts."""
@@ -113,6 +117,10 @@ class ImageSet:
             images = _take(self.images, selection.indices)
             yield cut(images, windows.within(height, width), view.size), _take(self.labels, selection.indices)
 
+    def left_out(self) -> list[str]:
+        """None: what cannot be read does not come into memory."""
+        return []
+
     def sample(self) -> Iterator[Tensor]:
         """All images."""
         yield self.images
@@ -172,7 +180,7 @@ def check_labels(labels: Tensor, num_classes: int, of: str = "the images") -> No
 def _take(values: Tensor, indices: Tensor | slice) -> Tensor:
     if isinstance(indices, slice):
         return values[indices]
-    return values.index_select(0, indices.to(values.device))
+    return values.index_select(0, moved(indices, values.device))
 
 
 def _counts_of_levels(images: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from trainers.data.windows import Size, Window
+from trainers.moving import moved
 
 
 def cut(images: Tensor, windows: Window, size: Size) -> Tensor:
@@ -24,7 +25,7 @@ def cut(images: Tensor, windows: Window, size: Size) -> Tensor:
         top, left, *extent = np.rint(edges).astype(int).tolist()
         if tuple(extent) == size and np.allclose(edges, (top, left, *size)):
             return images[:, :, top : top + size[0], left : left + size[1]]
-    placed = torch.from_numpy(np.atleast_2d(windows)).to(images.device, torch.float32)
+    placed = moved(torch.from_numpy(np.atleast_2d(windows)).float(), images.device)
     rows = _weights(placed[:, 0], placed[:, 2], height, size[0])
     columns = _weights(placed[:, 1], placed[:, 3], width, size[1])
     # Bilinear scaling is a product with a matrix on either side. A sum over rows takes all channels at once.

@@ -159,7 +159,10 @@ def _in_files(
     streamed = config.stream if config.stream is not None else not fit_in_memory(wanted, view.frame)
 
     def stream(indices: Indices) -> ImageStream:
-        return ImageStream(files.of(indices), torch.from_numpy(labels[indices]), len(class_names), view)
+        chosen = files.of(indices)
+        if config.name == IMAGE_FOLDER:
+            chosen.check_shapes()  # while nothing is trained yet
+        return ImageStream(chosen, torch.from_numpy(labels[indices]), len(class_names), view)
 
     def read(indices: Indices) -> ImageSet:
         chosen = files.of(indices)

@@ -4,7 +4,6 @@ Threads rather than processes, as they live inside of any process, a worker of R
 batch. What comes out depends neither on how many there are nor on how far ahead they read.
 """
 
-import logging
 import struct
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -20,10 +19,10 @@ from trainers.data.image_files import FILES_PER_TASK, ImageFiles
 from trainers.data.images import Selection, check_labels
 from trainers.data.stratified import stratified_sample
 from trainers.data.windows import CentralWindow, Size
+from trainers.moving import moved
 
 _SAMPLED = 2000
 _SAMPLED_AT_ONCE = 100
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +38,7 @@ class ImageStream:
         view: what evaluation sees of an image.
         threads: that decode. If not given, as many as torch computes with, which in a worker of Ray's is its CPUs.
         ahead: how many batches are decoded before they are asked for.
-        device: what batches come on. To a GPU they are copied while it computes.
+        device: what batches come on. A copy to a GPU takes its turn there, and is not waited for.
 
     Raises:
         InputError: there are no images, or labels that are none of the classes.
@@ -52,7 +51,7 @@ class ImageStream:
     threads: int | None = None
     ahead: int = 2
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    _named: set[int] = field(default_factory=set, init=False, repr=False)
+    _left_out: set[int] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_labels(self.labels, self.num_classes, of=str(self.files.folder))
@@ -67,7 +66,7 @@ class ImageStream:
 
     def __getstate__(self) -> dict[str, Any]:
         """With arrays, whose bytes Ray's object store keeps once a node and all processes there share."""
-        return self.__dict__ | {"labels": self.labels.cpu().numpy(), "device": torch.device("cpu"), "_named": set()}
+        return self.__dict__ | {"labels": self.labels.cpu().numpy(), "device": torch.device("cpu"), "_left_out": set()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in (state | {"labels": torch.from_numpy(np.array(state["labels"]))}).items():
@@ -75,6 +74,8 @@ class ImageStream:
 
     def to(self, device: torch.device | str) -> "ImageStream":
         """The same images, whose batches come on a device."""
+        if torch.device(device) == self.device:
+            return self
         return replace(self, labels=self.labels.to(device), device=torch.device(device))
 
     def batches(self, selections: Iterable[Selection]) -> Generator[tuple[Tensor, Tensor], None, None]:
@@ -95,6 +96,10 @@ class ImageStream:
         finally:
             threads.shutdown(cancel_futures=True)
 
+    def left_out(self) -> list[str]:
+        """The files that could not be read, and were left out of batches, so far."""
+        return [self.files.path(index) for index in sorted(self._left_out)]
+
     def sample(self) -> Iterator[Tensor]:
         """What evaluation sees of about 2,000 of the images, always the same, class by class."""
         labels = self.labels.cpu().numpy()
@@ -113,7 +118,9 @@ class ImageStream:
     def _begin(self, selection: Selection, threads: ThreadPoolExecutor) -> "_Batch":
         """Has the threads decode what is selected."""
         windows = selection.windows or self.view
-        indices = torch.arange(len(self))[selection.indices]
+        indices = selection.indices
+        if isinstance(indices, slice):
+            indices = torch.arange(*indices.indices(len(self)))
         pinned = self.device.type == "cuda"  # which is what lets a copy run beside the GPU's work
         images = torch.empty((len(indices), 3, *self.view.size), dtype=torch.uint8, pin_memory=pinned)
         pixels, wanted = images.numpy(), indices.tolist()
@@ -129,20 +136,14 @@ class ImageStream:
         left_out = [place for reading in batch.readings for place in reading.result()]
         images, indices = batch.images, batch.indices
         if left_out:
-            self._name(indices[left_out].tolist())
+            self._left_out.update(indices[left_out].tolist())
             kept = torch.ones(len(indices), dtype=torch.bool)
             kept[left_out] = False
             images, indices = images[kept], indices[kept]
         return (
             images.to(self.device, non_blocking=True),
-            self.labels.index_select(0, indices.to(self.device, non_blocking=True)),
+            self.labels.index_select(0, moved(indices, self.device)),
         )
-
-    def _name(self, left_out: list[int]) -> None:
-        for index in left_out:
-            if index not in self._named:
-                self._named.add(index)
-                _LOG.warning("left out %s: it cannot be read as an image", self.files.path(index))
 
 
 @dataclass(frozen=True, eq=False)

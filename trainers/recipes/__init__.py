@@ -103,6 +103,8 @@ def stretched(values: Mapping[str, Any], epochs: int) -> dict[str, Any]:
     for key in ("step_epochs", "warmup_epochs"):
         if changed.get(key):
             changed[key] = max(1, round(changed[key] * epochs / length))
+    if changed.get("warmup_epochs", 0) >= epochs:
+        changed["warmup_epochs"] = epochs - 1
     if "milestones" in changed:
         moved = {max(1, round(milestone * epochs / length)) for milestone in changed["milestones"]}
         changed["milestones"] = sorted(milestone for milestone in moved if milestone < epochs)
