@@ -4,10 +4,8 @@ import json
 import shutil
 import sqlite3
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from nas.config import load_config
 from search_space import Architecture, build
@@ -166,20 +164,6 @@ def test_other_data_than_the_architectures_is_refused(again):
     refused = again.run(*EVALUATE, "--set", "data={name: fashion_mnist, root: data}", "--study", "other", code=2)
     assert "1 x 8 x 8" in refused.stderr
     assert "fashion_mnist has 10 classes and images of 1 x 28 x 28" in refused.stderr
-
-
-@pytest.fixture
-def tiny_images(tmp_path):
-    """Ten classes of noise, as an image folder."""
-    random = np.random.default_rng(0)
-    for part, count in (("train", 12), ("test", 3)):
-        for label in range(10):
-            folder = tmp_path / "images" / part / str(label)
-            folder.mkdir(parents=True)
-            for number in range(count):
-                noise = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-                Image.fromarray(noise).save(folder / f"{number}.png")
-    return tmp_path / "images"
 
 
 def test_a_published_table_is_reproduced_beside_its_figures(senas, tiny_images):

@@ -238,3 +238,24 @@ def actors_of_ours():
                     parent = int((Path("/proc") / str(parent) / "stat").read_text().rpartition(")")[2].split()[1])
                 if parent == os.getpid():
                     yield int(entry.name)
+
+
+def test_an_image_that_goes_bad_ends_the_search_and_can_be_left_out(senas, tiny_images):
+    streamed = f"data={{name: imagefolder, root: {tiny_images}, validation: 0.3, stream: true}}"
+    command = ("search", "tiny.yaml", "--set", streamed, "--set", "search.asha=null", "--set", "search.epochs=12")
+    process = senas.start(*command, "--trials", "6")
+    senas.wait_until(lambda trials: any(trial.epochs for trial in trials))
+    bad = next((tiny_images / "train" / "3").iterdir())
+    bad.write_bytes(bytes(bad.stat().st_size))
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert f"cannot read the image {bad}" in err
+    assert "Nothing is lost" in err
+    before = senas.study().trials()
+    assert "FAIL" not in {trial.state for trial in before}
+    went_on = senas.run(*command, "--trials", "6", "--set", "data.corrupt=skip")
+    assert f"left out {bad}" in " ".join(went_on.stderr.split())
+    after = senas.study().trials()
+    assert {trial.state for trial in after} == {"COMPLETE"}
+    for old, new in zip(before, after, strict=False):
+        assert new.curve[: len(old.curve)] == old.curve
