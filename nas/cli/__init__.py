@@ -6,7 +6,7 @@ import traceback
 import typer
 from typer.exceptions import TyperException
 
-from nas.cli import evaluating, exporting, model, queries, searching
+from nas.cli import evaluating, exporting, model, queries, reproducing, searching
 from search_space.errors import InputError
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ app.command("show")(queries.show)
 app.command("pareto")(queries.pareto)
 app.command("export")(exporting.export)
 app.command("evaluate")(evaluating.evaluate)
-app.command("reproduce")(evaluating.reproduce)
+app.command("reproduce")(reproducing.reproduce)
 app.command("cost")(model.cost)
 app.command("space")(model.space)
 app.command("variants")(model.variants)
