@@ -10,6 +10,21 @@ is lost if the best third at the rung goes on. The first schedule is trained wit
 correlation between the two seeds' final accuracies is about the most that a rung could be expected to reach.
 
 Curves are appended to a file as they come (--output), and what it holds is not trained again.
+
+On 2026-11-21, with Python 3.11.7 and torch 2.15.0 on 2 cores of an AMD EPYC, ``--images DIR --architectures 20`` with
+all of CIFAR-10 as an image folder, of which 4,000 images are trained on and 2,000 score; about 45 s of a core a run:
+
+                          final accuracy               rank correlation with it at       regret, points, at
+                          mean     least    greatest   epoch 1            epoch 3        epoch 1  epoch 3
+    cosine                0.4998   0.4720   0.5230     -0.23 (-0.55, 0.15)  0.10 (-0.35, 0.50)   1.30     0.00
+    one cycle             0.4974   0.4665   0.5200      0.60 ( 0.20, 0.84) -0.03 (-0.39, 0.32)   0.00     0.35
+    constant              0.4376   0.3500   0.4920      0.02 (-0.33, 0.41) -0.13 (-0.49, 0.29)   0.00     2.55
+    constant, averaged    0.5272   0.5085   0.5505      0.24 (-0.13, 0.58)  0.52 ( 0.13, 0.82)   0.00     0.10
+
+Two seeds' final accuracies under cosine: 0.40 (0.00, 0.69). So averaged weights at a constant rate end best and rank
+best at epoch 3, and ``quick`` has them. It is little training on few images: the differences between SE placements are
+about as large as the noise of a seed, and all intervals are wide. That one cycle ranks well at epoch 1 and not at epoch
+3 fits its rate, which is low in the first and at its highest in the third.
 """
 
 import argparse
@@ -34,9 +49,9 @@ from trainers.recipes import load_recipe
 from trainers.run import TrainingRun
 
 SCHEDULES: Mapping[str, Mapping[str, Any]] = {
-    "cosine": {"schedule": "cosine", "warmup_epochs": 1},
-    "one cycle": {"schedule": "one_cycle", "warmup_epochs": 0},
-    "constant": {"schedule": "constant", "warmup_epochs": 1},
+    "cosine": {"schedule": "cosine", "warmup_epochs": 1, "ema_decay": None},
+    "one cycle": {"schedule": "one_cycle", "warmup_epochs": 0, "ema_decay": None},
+    "constant": {"schedule": "constant", "warmup_epochs": 1, "ema_decay": None},
     "constant, averaged": {"schedule": "constant", "warmup_epochs": 1, "ema_decay": 0.99},
 }
 SPACE = {

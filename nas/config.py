@@ -14,7 +14,7 @@ from search_space.import_paths import is_import_path
 from search_space.spec import SpaceSpec
 from trainers.data.config import DataConfig
 from trainers.recipe import Recipe
-from trainers.recipes import recipe_values
+from trainers.recipes import recipe_values, stretched
 from trainers.schedule import check_length
 from trainers.settings import explain, parse_yaml, read_mapping
 
@@ -184,7 +184,7 @@ class Config(Section):
 
     ``output`` is the folder that checkpoints and exports go to, one folder a study. ``checkpoints`` is another place
     for the checkpoints: a folder that all nodes of a cluster share, or a URL such as ``s3://bucket/folder``.
-    ``recipe`` is all values here; a file may name recipes instead (:mod:`trainers.recipes`).
+    ``recipe`` is all values here; a file may name recipes instead (:mod:`trainers.recipes`), or none, which is `quick`.
     """
 
     study: Annotated[str, Field(min_length=1, pattern=r"^[\w.-]+$")]
@@ -235,6 +235,7 @@ class Config(Section):
         return {key: value for key, value in whole.items() if key.startswith(kept) and key not in places + lengths}
 
 
+_USUAL_RECIPE = "quick"
 _IDENTITY_OF_THE_SEARCH = ("search.epochs", "search.seed", "search.asha", "search.objectives")
 
 
@@ -273,11 +274,12 @@ def parse_config(data: Mapping[str, Any], overrides: Iterable[str] = (), *, sour
 def _with_recipe_spelt_out(data: Mapping[str, Any]) -> dict[str, Any]:
     """The same with the recipe's values for its names, and its epochs where the search has none."""
     values = dict(data)
-    if "recipe" in values:
-        values["recipe"] = _recipe_values(values["recipe"])
     search = values.get("search")
+    values["recipe"] = _recipe_values(values.get("recipe", _USUAL_RECIPE))
+    if "recipe" not in data and isinstance(search, Mapping) and isinstance(search.get("epochs"), int):
+        values["recipe"] = stretched(values["recipe"], max(1, search["epochs"]))  # nobody chose its length
     if isinstance(search, Mapping) and search.get("epochs") is None:
-        epochs = values.get("recipe", {}).get("epochs")
+        epochs = values["recipe"].get("epochs")
         if epochs is None:
             raise InputError(
                 "the key 'search.epochs' is missing, and so is 'recipe.epochs', which would stand in for it"
@@ -305,8 +307,8 @@ def _override(data: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise InputError(f"--set {override}: write KEY=VALUE, such as search.trials=40")
     *parents, last = key.split(".")
-    if parents[:1] == ["recipe"] and "recipe" in data:  # a key goes on top of what the names stand for
-        data["recipe"] = _recipe_values(data["recipe"])
+    if parents[:1] == ["recipe"]:  # a key goes on top of what the names stand for
+        data["recipe"] = _recipe_values(data.get("recipe", _USUAL_RECIPE))
     section = data
     for parent in parents:
         inner = section.get(parent)

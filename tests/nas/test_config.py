@@ -61,7 +61,7 @@ def test_identity_is_what_results_depend_on(minimal):
     for override in (
         "search.epochs=3",
         "search.seed=1",
-        "recipe.lr=0.2",
+        "recipe.lr=0.3",
         "search.asha=null",
         "search.objectives=[accuracy]",
     ):
@@ -153,7 +153,8 @@ def test_the_recipes_epochs_are_the_budget_if_the_search_has_none(minimal):
     assert found.search.epochs == load_recipe("quick").epochs == found.recipe.epochs
     assert load_config(minimal, ["recipe.epochs=7"]).search.epochs == 7
     assert load_config(minimal, ["recipe=quick", "search.epochs=4"]).search.epochs == 4
-    for overrides in ([], ["recipe=ema"], ["recipe=[quick, {epochs: null}]"]):
+    assert load_config(minimal).recipe == load_recipe("quick")
+    for overrides in (["recipe=ema"], ["recipe=[quick, {epochs: null}]"]):
         with pytest.raises(InputError, match=r"'search.epochs' is missing, and so is 'recipe.epochs'"):
             load_config(minimal, overrides)
 
