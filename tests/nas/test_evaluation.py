@@ -15,7 +15,6 @@ from trainers.run import TrainingRun
 pytestmark = pytest.mark.slow
 
 NAME = "tiny-evaluation"
-EPOCHS_OF_THE_SEARCH = 4
 EVALUATE = ("evaluate", "runs/tiny/best", "--epochs", "2", "--set", "resources.cpus_per_trial=1")
 
 
@@ -94,6 +93,9 @@ def test_a_killed_evaluation_goes_on_and_comes_to_the_same(evaluated, finished, 
     process = broken.start(*EVALUATE, "--baselines", "--seeds", "2")
     broken.wait_until(lambda trials: sum(trial.state == "COMPLETE" for trial in trials) >= 2, study=NAME)
     broken.kill(process)
+    cut = broken.run(*EVALUATE, "--baselines", "--seeds", "2", "--time-budget", "0.01s", "--json")
+    assert json.loads(cut.stdout)["left"] > 0
+    assert "trainings have not ended: start the same command again to go on" in cut.stderr
     broken.run(*EVALUATE, "--baselines", "--seeds", "2")
 
     def scores(senas):
@@ -122,31 +124,6 @@ def test_what_failed_is_tried_again_and_what_is_not_asked_for_is_left(again):
     same = (after[-1].architecture_id, after[-1].parameters["seed"])
     assert same == (before[0].architecture_id, before[0].parameters["seed"])
     assert after[-1].state == "COMPLETE", after[-1].fail_reason
-
-
-def test_an_evaluation_cut_short_says_what_is_left(finished, tmp_path):
-    senas = finished.copy(tmp_path)
-    words = (*EVALUATE, "--baselines", "--seeds", "2", "--set", "search.epochs=1", "--study", "short")
-    cut = senas.run(*words, "--time-budget", "0.01s", "--json")
-    said = json.loads(cut.stdout)
-    assert said["left"] > 0
-    assert "trainings have not ended: start the same command again to go on" in cut.stderr
-    assert "entries" not in said
-    assert json.loads(senas.run(*words, "--json").stdout)["left"] == 0
-
-
-def test_the_length_is_the_searchs_or_that_of_another_recipe(finished, tmp_path):
-    senas = finished.copy(tmp_path)
-
-    def settings(*words):
-        senas.run("evaluate", "runs/tiny/best", "--seeds", "1", "--time-budget", "0.01s", *words)
-        return senas.study(words[-1]).config
-
-    assert settings("--study", "a")["search"]["epochs"] == EPOCHS_OF_THE_SEARCH
-    longer = settings("--recipe", "senet-cifar", "--set", "recipe.batch_size=32", "--study", "b")
-    assert (longer["search"]["epochs"], longer["recipe"]["milestones"]) == (164, [82, 123])
-    shorter = settings("--recipe", "senet-cifar", "--epochs", "20", "--study", "c")
-    assert (shorter["search"]["epochs"], shorter["recipe"]["milestones"]) == (20, [10, 15])
 
 
 def test_an_architecture_needs_to_be_told_its_data(again):

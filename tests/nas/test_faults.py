@@ -242,7 +242,7 @@ def actors_of_ours():
 
 def test_an_image_that_goes_bad_ends_the_search_and_can_be_left_out(senas, tiny_images):
     streamed = f"data={{name: imagefolder, root: {tiny_images}, validation: 0.3, stream: true}}"
-    command = ("search", "tiny.yaml", "--set", streamed, "--set", "search.asha=null", "--set", "search.epochs=12")
+    command = ("search", "tiny.yaml", "--set", streamed, "--set", "search.asha=null", "--set", "search.epochs=8")
     process = senas.start(*command, "--trials", "6")
     senas.wait_until(lambda trials: any(trial.epochs for trial in trials))
     bad = next((tiny_images / "train" / "3").iterdir())
