@@ -6,23 +6,22 @@ Architectures drawn from the default space on ResNet-20 take turns with that net
 it in torch. The first of each is shown alone, as it also warms the process up. A usual step is the
 third: what the first one takes longer is a start's as well.
 
-Measured on 2026-11-21 with Python 3.11.7 and torch 2.15.0 on an AMD EPYC with 2 cores that other programs kept busy, so
-on one thread and in milliseconds of that process's CPU time in the place of the clock's; bf16, median and range of 20
-starts (``--threads 1``), one run. SE's average was a sum and a division in it, which is faster than torch's mean. The
-clock of an idle machine has not been read yet.
+Measured on 2026-11-21 with Python 3.11.7 and torch 2.15.0 on 2 cores of an AMD EPYC with bf16 instructions, that had
+nothing else to do; bf16, median and range of 20 starts, one run.
 
-    ==========  =========================  ========================
-    ms          ours                       by hand
-    ==========  =========================  ========================
-    build       13.2 (10.6 to 20.2)        6.2 (4.8 to 231.2)
-    move        2.0 (1.7 to 2.9)           1.7 (1.5 to 2.9)
-    first step  211.1 (185.8 to 277.4)     244.1 (219.8 to 346.6)
-    start       225.6 (199.5 to 298.5)     253.3 (227.0 to 477.4)
-    usual step  210.1 (183.6 to 320.1)     239.6 (221.3 to 314.9)
-    ==========  =========================  ========================
+    ==========  =======================  ========================
+    ms          ours                     by hand
+    ==========  =======================  ========================
+    build       13.2 (9.5 to 25.1)       5.7 (4.6 to 205.9)
+    move        1.8 (1.4 to 2.9)         1.5 (1.4 to 3.8)
+    first step  129.6 (99.0 to 199.8)    145.6 (123.8 to 182.8)
+    start       142.7 (109.9 to 221.2)   151.9 (130.0 to 381.9)
+    usual step  135.2 (99.3 to 164.6)    149.6 (117.3 to 179.7)
+    ==========  =======================  ========================
 
-So a start is the step and little else: to build and to move take 15 ms, and the first step takes no longer than others.
-Ours has SE at some sites only, where the network by hand has it at all nine.
+The first start in the process took 273 ms, and tracing the backbone, once, 1.4 s. So a start is the step and little
+else: to build and to move take 15 ms, and the first step takes no longer than others. Ours has SE at some sites only,
+where the network by hand has it at all nine.
 """
 
 import argparse
