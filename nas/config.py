@@ -274,11 +274,14 @@ def parse_config(data: Mapping[str, Any], overrides: Iterable[str] = (), *, sour
 def _with_recipe_spelt_out(data: Mapping[str, Any]) -> dict[str, Any]:
     """The same with the recipe's values for its names, and its epochs where the search has none."""
     values = dict(data)
-    search = values.get("search")
     values["recipe"] = _recipe_values(values.get("recipe", _USUAL_RECIPE))
-    if "recipe" not in data and isinstance(search, Mapping) and isinstance(search.get("epochs"), int):
-        values["recipe"] = stretched(values["recipe"], max(1, search["epochs"]))  # nobody chose its length
-    if isinstance(search, Mapping) and search.get("epochs") is None:
+    search = values.get("search")
+    if not isinstance(search, Mapping):
+        return values
+    budget = search.get("epochs")
+    if isinstance(budget, int) and "recipe" not in data:  # nobody chose its length
+        values["recipe"] = stretched(values["recipe"], max(1, budget))
+    if budget is None:
         epochs = values["recipe"].get("epochs")
         if epochs is None:
             raise InputError(
