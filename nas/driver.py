@@ -229,7 +229,7 @@ def _trainable(work: Work, needs: Needs) -> type[tune.Trainable]:
         threads=max(1, math.floor(needs["cpu"])),
         device="cuda" if needs["gpu"] else "cpu",
         objectives=work.objectives,
-        score_every_epoch=work.scores_every_epoch,
+        scores_every_epoch=work.scores_every_epoch,
         checkpoint_every_s=60 * config.resources.checkpoint_minutes,
     )
     trainable: type[tune.Trainable] = tune.with_resources(tune.with_parameters(TrialActor, job=job), needs)

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from optuna.trial import FrozenTrial
-
 from nas.config import Config
 from nas.driver import Outcome, Work, carry_out
 from nas.engine import Engine, Given, Listener, Settings
 from nas.objectives import KNOWN
-from nas.proposer import Proposal
+from nas.proposer import Proposes
 from nas.record import StudyRecord
 from search_space.architecture import Architecture
 from search_space.costs import Cost, cost
@@ -107,7 +105,7 @@ def _make_engine(
 ) -> Engine:
     return Engine(
         record,
-        _NothingMore(),
+        Proposes(),
         None,
         Settings(trials=sys.maxsize, epochs=config.search.epochs, retries=config.resources.retries),
         objectives=[KNOWN[name] for name in OBJECTIVES],
@@ -121,36 +119,3 @@ def _make_engine(
 
 def _price(architecture: Architecture) -> Cost:
     return cost(trace(architecture.backbone), architecture)
-
-
-class _NothingMore:
-    """Proposes nothing: an evaluation trains what it is given."""
-
-    exhausted = True
-
-    def remember(
-        self,
-        architecture: Architecture,
-        trial: FrozenTrial,
-        *,
-        proposed: bool = True,
-        shortfall: float = 1.0,
-        reached: Sequence[float] | None = None,
-    ) -> None:
-        """There is nobody to learn from it."""
-
-    def propose(self) -> None:
-        """Nothing."""
-
-    def start(self, architecture: Architecture) -> Proposal:
-        """What is given, without parameters."""
-        return Proposal(architecture, {}, {})
-
-    def complete(self, architecture: Architecture, values: Sequence[float]) -> None:
-        """There is nobody to learn from it."""
-
-    def stop(self, architecture: Architecture, reached: Sequence[float], shortfall: float) -> None:
-        """There is nobody to learn from it."""
-
-    def fail(self, architecture: Architecture) -> None:
-        """There is nobody to learn from it."""

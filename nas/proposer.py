@@ -40,7 +40,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import isnan
-from typing import Any, Protocol
+from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
@@ -67,12 +67,13 @@ class Proposal:
     distributions: Mapping[str, BaseDistribution]
 
 
-class Proposes(Protocol):
-    """Whatever says what is tried next, and is told what became of it."""
+class Proposes:
+    """Says what is tried next, and is told what became of it; this one has nothing to propose and nothing to learn."""
 
     @property
     def exhausted(self) -> bool:
         """Whether there is nothing more to propose."""
+        return True
 
     def remember(
         self,
@@ -87,9 +88,11 @@ class Proposes(Protocol):
 
     def propose(self) -> Proposal | None:
         """What to try next."""
+        return None
 
     def start(self, architecture: Architecture) -> Proposal:
         """A given architecture as a proposal."""
+        return Proposal(architecture, {}, {})
 
     def complete(self, architecture: Architecture, values: Sequence[float]) -> None:
         """An architecture was trained for the full budget."""
@@ -109,7 +112,7 @@ class _Known:
     ending: Ending | None = None
 
 
-class Proposer:
+class Proposer(Proposes):
     """Asks a sampler for architectures of a space and tells it what became of them.
 
     Args:

@@ -60,8 +60,8 @@ def run_on_the_cluster(
         )
     with cluster.connected(address, config):
         events, orders = Queue(actor_options={"num_cpus": 0}), Queue(actor_options={"num_cpus": 0})
-        remote: Any = ray.remote(num_cpus=0, max_retries=0)(_drive)
-        task = remote.remote(drive, config, storage, time_budget, events, orders)
+        on_the_cluster: Any = ray.remote(num_cpus=0, max_retries=0)(_drive)
+        task = on_the_cluster.remote(drive, config, storage, time_budget, events, orders)
         with Interruption(log.warning) as interruption:
             ordered = False
             while not ray.wait([task], timeout=_LOOK_EVERY_S)[0]:

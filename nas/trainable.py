@@ -33,7 +33,7 @@ class Job:
     """What all trials of a study have in common.
 
     Attributes:
-        score_every_epoch: whether the held-out images score every epoch, or the last alone.
+        scores_every_epoch: whether the held-out images score every epoch, or the last alone.
         checkpoint_every_s: within an epoch that lasts longer, there is a checkpoint so often.
     """
 
@@ -44,7 +44,7 @@ class Job:
     threads: int
     device: str
     objectives: Sequence[Objective]
-    score_every_epoch: bool
+    scores_every_epoch: bool
     checkpoint_every_s: float
 
 
@@ -126,7 +126,7 @@ class TrialActor(Trainable):
 
         try:
             run.train_epoch(save_now_and_then)
-            if self._job.score_every_epoch or run.finished:
+            if self._job.scores_every_epoch or run.finished:
                 run.evaluate()
         except InputError as error:  # an image that cannot be read
             raise _HaltError(str(error)) from error
