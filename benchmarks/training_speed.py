@@ -6,10 +6,10 @@
 
 The plain way is what one would write: a data set of torchvision, its transforms, a DataLoader, fp32, channels first,
 SGD, one process (with a GPU also with workers and pinned memory). Ours is a TrainingRun of the same network, to which
-one measure after another is added. Ways take turns, an epoch each, forwards and backwards; a ratio is that of two
-epochs of the same turn, and shown are the median and the range. Reading, augmenting and moving the images count; the
-first epoch of each way does not, and what it takes longer than the median one (memory, cuDNN's trials, the compiler)
-is "start", which "budget" counts in.
+one measure after another is added. Each way has a process of its own. They take turns, an epoch each, forwards and
+backwards; a ratio is that of two epochs of the same turn, and shown are the median and the range. Reading, augmenting
+and moving the images count; the first epoch of each way does not, and what it takes longer than the median one (memory,
+cuDNN's trials, the compiler) is "start", which "budget" counts in.
 
 Also printed: what share of a big bf16 matmul's speed in the same run the convolutions reach, over whole steps and
 while they run; what SE everywhere costs a training step; with ``--share`` how fast trials in processes of their own are
@@ -19,23 +19,25 @@ DIR is a folder of CIFAR-10 as torchvision has it, or an image folder (train/<cl
 images are random and in memory, as torchvision's CIFAR-10 holds them.
 
 Measured on 2026-11-21 with Python 3.11.7, torch 2.15.0 and torchvision 0.29.2 on 2 cores of an AMD EPYC with bf16
-instructions, that had nothing else to do; median and range of 5 repeats of one run each (``--images DIR --limit 1280
---repeats 5``, and with ``--no-se``; DIR all of CIFAR-10 as an image folder). A GPU has not been measured yet.
+instructions, that had nothing else to do; median and range of 7 repeats of one run each (``--images DIR --limit 1280
+--repeats 7``, and with ``--no-se``; DIR all of CIFAR-10 as an image folder). A GPU has not been measured yet.
 
-    ====================  ===================  ===================  ====================  ===================
-    ResNet-20             images/s, no SE      times plain, no SE   images/s, SE          times plain, SE
-    ====================  ===================  ===================  ====================  ===================
-    plain                 455 (403 to 675)     1                    549 (477 to 572)      1
-    images on the device  581 (428 to 681)     1.06 (0.96 to 1.28)  607 (559 to 616)      1.11 (1.06 to 1.17)
-    + channels_last       765 (497 to 776)     1.23 (1.14 to 1.71)  731 (667 to 748)      1.30 (1.28 to 1.50)
-    + bf16                1,195 (661 to 1230)  1.84 (1.64 to 2.80)  1,004 (978 to 1,027)  1.84 (1.74 to 2.15)
-    + fused optimizer     1,130 (739 to 1349)  2.00 (1.65 to 2.63)  1,006 (861 to 1,026)  1.79 (1.57 to 2.11)
-    ====================  ===================  ===================  ====================  ===================
+    ====================  ======================  ===================  ==================  ===================
+    ResNet-20             images/s, no SE         times plain, no SE   images/s, SE        times plain, SE
+    ====================  ======================  ===================  ==================  ===================
+    plain                 598 (474 to 646)        1                    503 (479 to 561)    1
+    images on the device  610 (524 to 697)        1.10 (0.97 to 1.17)  498 (436 to 644)    0.99 (0.88 to 1.15)
+    + channels_last       797 (638 to 873)        1.32 (1.25 to 1.56)  608 (473 to 679)    1.15 (0.99 to 1.28)
+    + bf16                1,194 (918 to 1,253)    1.94 (1.54 to 2.41)  825 (636 to 947)    1.58 (1.14 to 1.86)
+    + fused optimizer     1,121 (930 to 1,319)    1.93 (1.50 to 2.67)  909 (613 to 1,002)  1.80 (1.10 to 1.83)
+    + freed memory kept   1,246 (1,122 to 1,307)  2.02 (1.78 to 2.76)  983 (717 to 1,074)  1.91 (1.28 to 2.06)
+    ====================  ======================  ===================  ==================  ===================
 
-So twice the plain way's speed is reached in the median without SE, and not quite with SE everywhere, which adds 29.5 %
-(24.1 to 35.9) to a training step here: its blocks are many small operations beside small convolutions. Of a bf16
-matmul's 0.79 TFLOP/s whole steps reach 41 % without SE and 32 % with, convolutions alone 60 % and 70 %. The machine's
-own speed wanders by a third from run to run.
+So twice the plain way's speed is reached in the median without SE, and not quite with SE everywhere, which adds 30 %
+to a training step here: its blocks are many small operations beside small convolutions. torch.compile (``--compile``)
+takes that to 11 %, but starts for 28 s and is otherwise no faster here. Of a bf16 matmul's 0.75 TFLOP/s whole steps
+reach 38 % without SE and 28 % with, convolutions alone 65 %. The machine's own speed wanders by a third from run to
+run.
 
 Test accuracy after 6 epochs of 3,000 images of CIFAR-10, ResNet-20 with SE everywhere, 3 seeds (``--accuracy --images
 DIR --limit 3000 --epochs 6``): plain 0.4027 (standard deviation 0.0094), ours 0.4096 (0.0066), ours less plain 0.0070
@@ -49,9 +51,12 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +75,7 @@ from trainers.data.config import DataConfig
 from trainers.data.images import ImageSet, Selection
 from trainers.data.splits import Splits, final_splits
 from trainers.data.stratified import stratified_sample
+from trainers.heap import keep_freed_memory
 from trainers.recipe import Recipe
 from trainers.recipes import load_recipe
 from trainers.run import TrainingRun
@@ -96,6 +102,9 @@ CONVOLUTIONS = ("aten::mkldnn_convolution", "aten::cudnn_convolution", "aten::co
 Epoch = Callable[[], None]
 """Trains for an epoch."""
 
+Way = Callable[["Data", str], Epoch]
+"""A way to train on the data, on a device; what it needs travels to another process."""
+
 
 @dataclass(frozen=True)
 class Measures:
@@ -104,29 +113,32 @@ class Measures:
     Args:
         recipe: keys of the recipe.
         fused: whether the optimizer is one kernel.
+        keeps_memory: whether freed memory is kept for the next step.
         compiled: torch.compile's mode, if any.
     """
 
     recipe: Mapping[str, Any] = field(default_factory=dict)
     fused: bool = False
+    keeps_memory: bool = False
     compiled: str | None = None
 
 
 CHANNELS_LAST = {"channels_last": True}
 BF16 = {**CHANNELS_LAST, "precision": "bf16"}
-EAGER = Measures(BF16, fused=True)
-COMPILED = Measures(BF16, fused=True, compiled="default")
+EAGER = Measures(BF16, fused=True, keeps_memory=True)
+COMPILED = replace(EAGER, compiled="default")
 LADDER = {
     "images on the device": Measures(),
     "+ channels_last": Measures(CHANNELS_LAST),
     "+ bf16": Measures(BF16),
-    "+ fused optimizer": EAGER,
+    "+ fused optimizer": Measures(BF16, fused=True),
+    "+ freed memory kept": EAGER,
 }
 COMPILERS = {
     "cpu": {"+ torch.compile": COMPILED},
     "cuda": {
         "+ torch.compile": COMPILED,
-        "+ CUDA graphs": Measures(BF16, fused=True, compiled="reduce-overhead"),
+        "+ CUDA graphs": replace(EAGER, compiled="reduce-overhead"),
     },
 }
 
@@ -176,9 +188,9 @@ def main() -> None:
     if options.accuracy:
         accuracies(options, data, chosen)
         return
-    ladder(options, data, chosen)
+    ladder(options, chosen)
+    overhead_of_se(options, architectures)
     print_share_of_the_peak(options, data, chosen)
-    overhead_of_se(options, data, architectures)
     sharing(options, chosen)
 
 
@@ -266,8 +278,13 @@ def plain_network(architecture: Architecture, seed: int = 0) -> nn.Module:
     return network
 
 
-def plain_way(network: nn.Module, batches: DataLoader[Any], device: str, epochs: int = UNENDING) -> Epoch:
+def plain_way(architecture: Architecture, workers: int, data: Data, device: str) -> Epoch:
     """What one would write."""
+    return plain_epochs(plain_network(architecture), loader(data, train=True, device=device, workers=workers), device)
+
+
+def plain_epochs(network: nn.Module, batches: DataLoader[Any], device: str, epochs: int = UNENDING) -> Epoch:
+    """What one would write, of a network."""
     network = network.to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs * len(batches))
@@ -297,9 +314,11 @@ def our_run(architecture: Architecture, splits: Splits, measures: Measures, devi
     return run
 
 
-def our_way(architecture: Architecture, splits: Splits, measures: Measures, device: str) -> Epoch:
+def our_way(architecture: Architecture, measures: Measures, data: Data, device: str) -> Epoch:
     """Ours, with some of the measures."""
-    run = our_run(architecture, splits, measures, device)
+    if measures.keeps_memory:
+        keep_freed_memory()
+    run = our_run(architecture, data.splits, measures, device)
 
     def epoch() -> None:
         torch.backends.cudnn.benchmark = True  # as the trials of a search have it
@@ -313,16 +332,14 @@ def recipe_of(measures: Measures) -> Recipe:
     return load_recipe([dict(RECIPE), dict(measures.recipe)])
 
 
-def ladder(options: argparse.Namespace, data: Data, architecture: Architecture) -> None:
+def ladder(options: argparse.Namespace, architecture: Architecture) -> None:
     """The plain way, and ours with one measure more in each line."""
-    device = options.device
-    ways = {"plain": plain_way(plain_network(architecture), loader(data, train=True, device=device), device)}
-    if device == "cuda":
-        batches = loader(data, train=True, device=device, workers=WORKERS)
-        ways[f"plain, {WORKERS} workers"] = plain_way(plain_network(architecture), batches, device)
-    measures = {**LADDER, **(COMPILERS[device] if options.compile else {})}
-    ways |= {name: our_way(architecture, data.splits, each, device) for name, each in measures.items()}
-    first, seconds = take_turns(ways, options.repeats, device)
+    ways: dict[str, Way] = {"plain": partial(plain_way, architecture, 0)}
+    if options.device == "cuda":
+        ways[f"plain, {WORKERS} workers"] = partial(plain_way, architecture, WORKERS)
+    measures = {**LADDER, **(COMPILERS[options.device] if options.compile else {})}
+    ways |= {name: partial(our_way, architecture, each) for name, each in measures.items()}
+    first, seconds = take_turns(ways, options)
 
     images = options.limit // BATCH * BATCH
     network_name = f"{architecture.backbone.name} {'with SE everywhere' if options.se else 'without SE'}"
@@ -343,14 +360,47 @@ def ladder(options: argparse.Namespace, data: Data, architecture: Architecture) 
         )
 
 
-def take_turns(ways: Mapping[str, Epoch], repeats: int, device: str) -> tuple[dict[str, float], dict[str, list[float]]]:
+def take_turns(ways: Mapping[str, Way], options: argparse.Namespace) -> tuple[dict[str, float], dict[str, list[float]]]:
     """The seconds of each way's first epoch, and of those that count."""
-    first = {name: timed(epoch, device) for name, epoch in ways.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for repeat in range(repeats):
-        for name in list(ways)[:: -1 if repeat % 2 else 1]:
-            seconds[name].append(timed(ways[name], device))
+    with ExitStack() as running:
+        epochs = {name: running.enter_context(elsewhere(way, options)) for name, way in ways.items()}
+        first = {name: epoch() for name, epoch in epochs.items()}
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for repeat in range(options.repeats):
+            for name in list(ways)[:: -1 if repeat % 2 else 1]:
+                seconds[name].append(epochs[name]())
     return first, seconds
+
+
+@contextmanager
+def elsewhere(way: Way, options: argparse.Namespace) -> Iterator[Callable[[], float]]:
+    """Trains for an epoch in a process of its own whenever it is called, and says how many seconds it took."""
+    context = mp.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=train_when_asked, args=(way, options, theirs))
+    process.start()
+    theirs.close()
+
+    def epoch() -> float:
+        ours.send(None)
+        return ours.recv()
+
+    try:
+        yield epoch
+    finally:
+        ours.close()
+        process.join()
+
+
+def train_when_asked(way: Way, options: argparse.Namespace, asked: Connection) -> None:
+    """What the other process does."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    epoch = way(load(options.images, options.limit), options.device)
+    with suppress(EOFError):
+        while True:
+            asked.recv()
+            asked.send(timed(epoch, options.device))
 
 
 def timed(work: Callable[[], object], device: str) -> float:
@@ -377,7 +427,7 @@ def print_share_of_the_peak(options: argparse.Namespace, data: Data, architectur
     few = min(len(data.splits.train), 10 * BATCH)
     part = next(data.splits.train.batches([Selection(slice(0, few))]))
     splits = Splits(ImageSet(*part, CLASSES), data.splits.held_out)
-    epoch = our_way(architecture, splits, EAGER, device)
+    epoch = our_way(architecture, EAGER, replace(data, splits=splits), device)
     epoch()
     whole = statistics.median(timed(epoch, device) for _ in range(options.repeats))
     inside = seconds_in_convolutions(epoch, device)
@@ -408,15 +458,12 @@ def seconds_in_convolutions(epoch: Epoch, device: str) -> float:
     return sum(getattr(event, attribute) for event in events) / 1e6 or math.nan
 
 
-def overhead_of_se(options: argparse.Namespace, data: Data, architectures: Mapping[str, Architecture]) -> None:
+def overhead_of_se(options: argparse.Namespace, architectures: Mapping[str, Architecture]) -> None:
     """What SE everywhere adds to the time of training, all measures taken."""
     print()
     for name, measures in {"eager": EAGER, **({"compiled": COMPILED} if options.compile else {})}.items():
-        ways = {
-            which: our_way(architecture, data.splits, measures, options.device)
-            for which, architecture in architectures.items()
-        }
-        _, seconds = take_turns(ways, options.repeats, options.device)
+        ways = {which: partial(our_way, architecture, measures) for which, architecture in architectures.items()}
+        _, seconds = take_turns(ways, options)
         added = [100 * (se / no_se - 1) for se, no_se in zip(seconds["SE"], seconds["no SE"], strict=True)]
         print(f"SE everywhere adds, {name:<9}{spread(added, '.1f')} %")
 
@@ -443,7 +490,7 @@ def train_beside_others(options: argparse.Namespace, architecture: Mapping[str, 
     """One of the trials that share a device: an epoch to warm up, then, as all are ready, those that count."""
     torch.set_num_threads(max(1, (options.threads or torch.get_num_threads()) // barrier.parties))
     data = load(options.images, options.limit)
-    epoch = our_way(Architecture.from_dict(dict(architecture)), data.splits, EAGER, options.device)
+    epoch = our_way(Architecture.from_dict(dict(architecture)), EAGER, data, options.device)
     epoch()
     synchronize(options.device)
     barrier.wait()
@@ -474,7 +521,7 @@ def plain_accuracy(options: argparse.Namespace, data: Data, architecture: Archit
     network = plain_network(architecture, seed)
     workers = WORKERS if options.device == "cuda" else 0
     batches = loader(data, train=True, device=options.device, workers=workers)
-    epoch = plain_way(network, batches, options.device, options.epochs)
+    epoch = plain_epochs(network, batches, options.device, options.epochs)
     for _ in range(options.epochs):
         epoch()
     network.eval()

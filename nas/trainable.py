@@ -24,6 +24,7 @@ from search_space.latency import measure_latency
 from trainers import checkpoint
 from trainers.checkpoint_layout import folders
 from trainers.data.splits import Splits
+from trainers.heap import keep_freed_memory
 from trainers.recipe import Recipe
 from trainers.run import TrainingRun
 
@@ -54,6 +55,7 @@ class TrialActor(Trainable):
     def setup(self, config: dict[str, Any], job: Job) -> None:  # type: ignore[override]
         """Takes the first trial; building its network waits for the first step, where failures are told."""
         torch.set_num_threads(job.threads)
+        keep_freed_memory()
         torch.backends.cudnn.benchmark = True  # the sizes of a trial's maps do not change
         self._job = job
         self._data: Splits | None = None
