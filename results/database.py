@@ -1,5 +1,6 @@
 """A connection to a study DB that reads and never writes."""
 
+import gc
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ def reading(url: str) -> Iterator[Connection]:
     address = parse_url(url)
     engine = _engine(address)
     try:
-        with engine.connect() as connection:
+        with _uncollected(), engine.connect() as connection:
             if engine.dialect.name == "sqlite":
                 connection.exec_driver_sql("BEGIN")
             yield connection
@@ -34,6 +35,18 @@ def reading(url: str) -> Iterator[Connection]:
         raise InputError(f"cannot read {shown(address)}: {' '.join(str(error.orig).split())}") from error
     finally:
         engine.dispose()
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector, which would go again and again through what is read, and all of that stays."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def parse_url(url: str) -> URL:

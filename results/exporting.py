@@ -1,47 +1,37 @@
-"""A trial as files that anyone can load: architecture.yaml, model.safetensors, metadata.json and README.md."""
+"""A trial as files that anyone can load, each of them verified before the directory appears under its name."""
 
 import json
-import re
 import secrets
 import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from results import remote
-from results.files import ARCHITECTURE, CHECKSUMMED, METADATA, README, WEIGHTS, sha256
+import torch
+
+from results.export_readme import readme
+from results.files import ARCHITECTURE, METADATA, README, WEIGHTS, read_architecture, read_metadata, sha256
 from results.loading import build_with_weights
+from results.programs import FORMATS, OPSET, Network
 from results.records import TrialRecord
 from results.study import Study
+from results.trained_weights import trained_weights
+from results.verifying import ABSOLUTE, BATCH_SIZES, RELATIVE, Reference, VerificationError
 from search_space.architecture import Architecture
-from search_space.errors import InputError
+from search_space.errors import InputError, first_line, unknown
 
-_EPOCH_FOLDER = re.compile(r"epoch-(\d+)")
+_LIBRARIES = ("senas", "torch", "safetensors", "onnx", "onnxscript", "onnxruntime")
 
-_README_TEXT = """\
-# {backbone} {id}
 
-Trial {number} of the study "{study}", {state} after {epochs} epochs{accuracy}.
-It takes {flops} multiply-adds an image and has {params} parameters.
+@dataclass(frozen=True)
+class Training:
+    """What gave the weights: the trial itself, or a trial of the same architecture in another study."""
 
-```python
-import results  # of the distribution senas
-
-model = results.load({directory})  # a torch.nn.Module in eval mode, on the CPU
-```
-
-The model takes batches of images of {input_size} (channels, height, width) and gives {classes} logits for each. The
-pixels are normalised as in training: `(pixel - mean) / std` for pixels from 0 to 255, with the figures that
-`{metadata_file}` has under `normalisation`.
-
-- `{architecture_file}` lists the sites that have a Squeeze-and-Excitation block, with its position and widths.
-  `senas cost {architecture_file}` tells what they cost.
-- `{weights_file}` holds the weights, by the names of the model's state dict.
-- `{metadata_file}` says where all this comes from, and holds the files' checksums.
-"""
+    study: Study
+    trial: TrialRecord
 
 
 def export(
@@ -49,15 +39,20 @@ def export(
     trial: TrialRecord,
     directory: str | Path,
     *,
+    retrain: Callable[[], Training] | None = None,
+    without: Collection[str] = (),
     force: bool = False,
     allow_pruned: bool = False,
 ) -> Path:
-    """Writes a trial's architecture and weights to a directory, whole or not at all.
+    """Writes a trial's network to a directory, whole or not at all, every file verified.
 
     Args:
         study: the trial's study.
         trial: a COMPLETE trial.
         directory: made with its parents; empty if it exists.
+        retrain: trains the architecture and says where; called when all else is known to be in order. Without it the
+            weights are the trial's own.
+        without: files to leave out, of those in :data:`results.programs.FORMATS`.
         force: replace an earlier export in that directory.
         allow_pruned: accept a PRUNED trial as well, with the weights it had when it was stopped.
 
@@ -65,32 +60,39 @@ def export(
         The absolute path of the directory.
 
     Raises:
-        InputError: the trial or the directory will not do, or the checkpoint is missing or does not fit.
+        InputError: the trial or the directory will not do, the checkpoint is missing or does not fit, or a file
+            cannot be made of this network.
+        VerificationError: a file does not give what the network gives.
         OSError: the files cannot be written.
     """
-    _check_state(trial, allow_pruned)
-    architecture = trial.architecture
-    if architecture is None:
-        raise InputError(f"trial {trial.number} of study '{study.name}' has no architecture to export")
+    _check_names(without)
+    architecture = _architecture(study, trial, allow_pruned)
     target = Path(directory).resolve()
     _check_target(target, force)
-    with _newest_weights(trial) as weights:
-        build_with_weights(architecture, weights)  # what cannot be loaded is not exported
-        metadata = _metadata(study, trial, architecture)
-        readme = _readme(target.name, study, trial, architecture)
-
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-        unfinished.mkdir()
-        try:
-            _write_files(unfinished, weights, architecture.to_yaml(), metadata, readme)
-            _put_in_place(unfinished, target)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+    training = Training(study, trial) if retrain is None else retrain()
+    with trained_weights(training.trial) as weights:
+        network = Network(build_with_weights(architecture, weights), architecture)
+        with _whole_or_not_at_all(target) as folder:
+            shutil.copyfile(weights, folder / WEIGHTS)
+            (folder / ARCHITECTURE).write_text(architecture.to_yaml(), encoding="utf-8")
+            differences = _write_programs(network, folder, without)
+            metadata = _metadata(study, trial, training, architecture, differences)
+            (folder / README).write_text(readme(target.name, architecture, metadata), encoding="utf-8")
+            sums = {file.name: sha256(file) for file in sorted(folder.iterdir())}
+            (folder / METADATA).write_text(json.dumps(metadata | {"sha256": sums}, indent=2) + "\n", encoding="utf-8")
+            read_metadata(folder)
     return target
 
 
-def _check_state(trial: TrialRecord, allow_pruned: bool) -> None:
+def _check_names(without: Collection[str]) -> None:
+    for name in without:
+        if name not in FORMATS:
+            raise unknown("file to leave out", name, FORMATS)
+
+
+def _architecture(study: Study, trial: TrialRecord, allow_pruned: bool) -> Architecture:
+    if study.config is None:
+        raise InputError(f"study '{study.name}' was not made by senas, so it has neither networks nor their weights")
     if trial.state == "PRUNED" and not allow_pruned:
         raise InputError(
             f"trial {trial.number} is PRUNED: it was stopped after {trial.epochs} epochs, so its weights are half "
@@ -98,6 +100,9 @@ def _check_state(trial: TrialRecord, allow_pruned: bool) -> None:
         )
     if trial.state not in ("COMPLETE", "PRUNED"):
         raise InputError(f"trial {trial.number} is {trial.state}: choose a COMPLETE trial")
+    if trial.architecture is None:
+        raise InputError(f"trial {trial.number} of study '{study.name}' has no architecture to export")
+    return trial.architecture
 
 
 def _check_target(target: Path, force: bool) -> None:
@@ -113,85 +118,47 @@ def _check_target(target: Path, force: bool) -> None:
         raise InputError(f"{target} holds something else than an export, so it is not replaced: name another")
 
 
+def _write_programs(network: Network, folder: Path, without: Collection[str]) -> dict[str, float]:
+    """Writes the programs beside the weights, and gives the largest difference that each file's logits show."""
+    reloaded = build_with_weights(read_architecture(folder), folder / WEIGHTS)
+    _check_that_weights_are_equal(network.module, reloaded)
+    reference = Reference(network.module, network.architecture)
+    differences = {WEIGHTS: reference.largest_difference(WEIGHTS, reloaded, exact=True)}
+    for name, made in FORMATS.items():
+        if name in without:
+            continue
+        try:
+            made.write(network, folder / name)
+            run = made.open(folder / name)
+            differences[name] = reference.largest_difference(name, run, exact=made.exact)
+        except VerificationError as error:
+            raise VerificationError(f"{error}; --without {name} leaves it out") from error
+        except Exception as error:  # of compilers that say in many ways what they cannot do
+            raise InputError(
+                f"no {name} can be made of this network ({type(error).__name__}: {first_line(error)}); "
+                f"--without {name} leaves it out"
+            ) from error
+    return differences
+
+
+def _check_that_weights_are_equal(network: torch.nn.Module, reloaded: torch.nn.Module) -> None:
+    written = reloaded.state_dict()
+    for key, tensor in network.state_dict().items():
+        if not torch.equal(tensor, written[key]):
+            raise VerificationError(f"{WEIGHTS} has other numbers than the checkpoint at {key}")
+
+
 @contextmanager
-def _newest_weights(trial: TrialRecord) -> Iterator[Path]:
-    """The weights after the trial's last epoch; earlier ones would not have the accuracy that it is known by."""
-    if trial.checkpoint is None:
-        raise InputError(f"trial {trial.number} has no checkpoint in the study DB, so there are no weights to export")
-    if not remote.is_remote(trial.checkpoint):
-        folder = Path(trial.checkpoint)
-        if not folder.is_dir():
-            raise InputError(f"the checkpoint of trial {trial.number} is gone: there is no directory {folder}")
-        yield _weights_in(folder / _newest_epoch(trial, [path.name for path in folder.iterdir()]), trial)
-        return
-    name = _newest_epoch(trial, remote.names(trial.checkpoint))
-    with tempfile.TemporaryDirectory(prefix="senas-") as scratch:
-        remote.download(remote.join(trial.checkpoint, name), Path(scratch))
-        yield _weights_in(Path(scratch), trial)
-
-
-def _newest_epoch(trial: TrialRecord, names: list[str]) -> str:
-    epochs = {int(match[1]): name for name in names if (match := _EPOCH_FOLDER.fullmatch(name))}
-    if trial.epochs not in epochs:
-        newest = f"the newest is of epoch {max(epochs)}" if epochs else "there is none"
-        raise InputError(
-            f"trial {trial.number} has no checkpoint of its epoch {trial.epochs}: {newest} in {trial.checkpoint}"
-        )
-    return epochs[trial.epochs]
-
-
-def _weights_in(folder: Path, trial: TrialRecord) -> Path:
-    weights = folder / WEIGHTS
-    if not weights.is_file():
-        raise InputError(f"the checkpoint of trial {trial.number} lacks its weights: there is no {weights}")
-    return weights
-
-
-def _write_files(folder: Path, weights: Path, architecture: str, metadata: dict[str, Any], readme: str) -> None:
-    shutil.copyfile(weights, folder / WEIGHTS)
-    (folder / ARCHITECTURE).write_text(architecture, encoding="utf-8")
-    (folder / README).write_text(readme, encoding="utf-8")
-    sums = {name: sha256(folder / name) for name in CHECKSUMMED}
-    (folder / METADATA).write_text(json.dumps(metadata | {"sha256": sums}, indent=2) + "\n", encoding="utf-8")
-
-
-def _metadata(study: Study, trial: TrialRecord, architecture: Architecture) -> dict[str, Any]:
-    normalisation = study.user_attrs.get("normalisation")
-    return {
-        "study": study.name,
-        "trial": trial.number,
-        "state": trial.state,
-        "architecture_id": architecture.id,
-        "objectives": dict(trial.objectives),
-        "flops": trial.flops,
-        "params": trial.params,
-        "epochs": trial.epochs,
-        "data": (study.config or {}).get("data"),
-        "config": study.config,
-        **({} if normalisation is None else {"normalisation": normalisation}),
-        "versions": (study.user_attrs.get("runs") or [{}])[-1].get("versions"),
-        "senas": _senas_version(),
-    }
-
-
-def _readme(name: str, study: Study, trial: TrialRecord, architecture: Architecture) -> str:
-    return _README_TEXT.format(
-        backbone=architecture.backbone.name,
-        id=architecture.id,
-        number=trial.number,
-        study=study.name,
-        state=trial.state,
-        epochs=trial.epochs,
-        accuracy="" if trial.accuracy is None else f", {trial.accuracy:.2%} top-1 on the {study.scored_by} images",
-        flops=_grouped(trial.flops),
-        params=_grouped(trial.params),
-        directory=json.dumps(name, ensure_ascii=False),
-        input_size=" x ".join(map(str, architecture.backbone.input_size)),
-        classes=architecture.backbone.num_classes,
-        architecture_file=ARCHITECTURE,
-        weights_file=WEIGHTS,
-        metadata_file=METADATA,
-    )
+def _whole_or_not_at_all(target: Path) -> Iterator[Path]:
+    """A folder to write to, which takes the target's place when all has been written, and else is gone."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    unfinished.mkdir()
+    try:
+        yield unfinished
+        _put_in_place(unfinished, target)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _put_in_place(finished: Path, target: Path) -> None:
@@ -209,13 +176,59 @@ def _put_in_place(finished: Path, target: Path) -> None:
     shutil.rmtree(former)
 
 
-def _senas_version() -> str | None:
-    """None if senas runs from a checkout that is not installed."""
+def _metadata(
+    study: Study,
+    trial: TrialRecord,
+    training: Training,
+    architecture: Architecture,
+    differences: Mapping[str, float],
+) -> dict[str, Any]:
+    normalisation = training.study.user_attrs.get("normalisation")
+    return {
+        "study": study.name,
+        "trial": trial.number,
+        "state": trial.state,
+        "architecture_id": architecture.id,
+        "objectives": dict(trial.objectives),
+        "flops": trial.flops,
+        "params": trial.params,
+        "epochs": trial.epochs,
+        "weights": _where_they_come_from(training),
+        "data": (study.config or {}).get("data"),
+        "config": study.config,
+        **({} if normalisation is None else {"normalisation": normalisation}),
+        "versions": (training.study.user_attrs.get("runs") or [{}])[-1].get("versions"),
+        "exported_with": {name: _version(name) for name in _LIBRARIES},
+        "onnx_opset": OPSET,
+        "verified": {
+            "batch_sizes": list(BATCH_SIZES),
+            "tolerance": {"absolute": ABSOLUTE, "relative": RELATIVE},
+            "largest_difference": dict(differences),
+        },
+    }
+
+
+def _where_they_come_from(training: Training) -> dict[str, Any]:
+    """Which training gave the weights, on which images, and what it scored on the others."""
+    study, trial = training.study, training.trial
+    config = study.config or {}
+    on_all = study.scored_by == "test"
+    return {
+        "study": study.name,
+        "trial": trial.number,
+        "state": trial.state,
+        "epochs": trial.epochs,
+        "seed": trial.parameters.get("seed", (config.get("search") or {}).get("seed")),
+        "recipe": config.get("recipe"),
+        "trained_on": "training and validation images" if on_all else "training images",
+        "scored_on": f"{study.scored_by} images" + (", once, after the last epoch" if on_all else ""),
+        "accuracy": trial.accuracy if trial.accuracy is not None else next(iter(trial.curve[-1:]), None),
+    }
+
+
+def _version(library: str) -> str | None:
+    """None if it is not installed, as where senas runs from a checkout."""
     try:
-        return version("senas")
+        return version(library)
     except PackageNotFoundError:
         return None
-
-
-def _grouped(count: int | None) -> str:
-    return "an unknown number of" if count is None else f"{count:,}"

@@ -85,16 +85,16 @@ class TrialRecord:
             "state": self.state,
             "architecture": self._architecture_data(),
             "architecture_id": self.architecture_id,
-            "accuracy": _finite(self.accuracy),
+            "accuracy": finite(self.accuracy),
             "flops": self.flops,
             "params": self.params,
-            "objectives": {name: _finite(value) for name, value in self.objectives.items()},
+            "objectives": {name: finite(value) for name, value in self.objectives.items()},
             "epochs": self.epochs,
             "duration_s": self.duration_s,
             "started": self.started.isoformat() if self.started else None,
             "is_pareto": self.is_pareto,
             "is_baseline": self.is_baseline,
-            "curve": [_finite(accuracy) for accuracy in self.curve],
+            "curve": [finite(accuracy) for accuracy in self.curve],
             "fail_reason": self.fail_reason,
         }
 
@@ -103,5 +103,6 @@ class TrialRecord:
         return data if isinstance(data, dict) and "backbone" in data else None
 
 
-def _finite(value: float | None) -> float | None:
+def finite(value: float | None) -> float | None:
+    """The value, or None where JSON has no number for it."""
     return value if value is not None and math.isfinite(value) else None

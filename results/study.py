@@ -1,34 +1,26 @@
 """The studies of a study DB, and what a study says of its trials."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from math import inf
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import Connection
 
 from results import tables
 from results.database import reading
 from results.front import front
-from results.records import STATES, State, TrialRecord, checkpoint_folder
-from results.tables import Objective
+from results.records import STATES, State, TrialRecord
+from results.schema import check_schema
+from results.stored_trials import StoredTrials
+from results.tables import Chosen, Objective
 from search_space.errors import InputError, unknown
 
-_T = TypeVar("_T")
-
-_ATTRIBUTES = (
-    "architecture",
-    "architecture_id",
-    "flops",
-    "params",
-    "baseline",
-    "fail_reason",
-    "ending",
-)
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -62,20 +54,43 @@ class StudySummary:
         }
 
 
-@dataclass(frozen=True)
 class Study:
-    """A study as it was when it was opened; open it again to see what has happened since.
+    """A study, whose trials are read when they are first asked for.
+
+    What is told of :attr:`records`, by :meth:`front`, :meth:`best`, :meth:`baselines` and :meth:`trial` as well, is of
+    one moment: that of the first such question. A question of its own to :meth:`trials` or :meth:`frame` is answered
+    as of when it is asked. Open the study again to see what has happened since.
 
     Attributes:
         user_attrs: all that the search recorded of itself.
         objectives: in the study's own order.
-        records: the trials by number.
     """
 
-    name: str
-    user_attrs: Mapping[str, Any] = field(repr=False, hash=False)
-    objectives: tuple[Objective, ...]
-    records: tuple[TrialRecord, ...] = field(repr=False)
+    def __init__(
+        self,
+        name: str,
+        user_attrs: Mapping[str, Any],
+        objectives: Sequence[Objective],
+        records: Iterable[TrialRecord] | None = None,
+        *,
+        stored: StoredTrials | None = None,
+    ) -> None:
+        """Of trials that are stored in a DB, or of records alone, which then cannot be filtered."""
+        self.name = name
+        self.user_attrs = user_attrs
+        self.objectives = tuple(objectives)
+        self._records = None if records is None else tuple(records)
+        self._stored = stored
+
+    def __repr__(self) -> str:
+        return f"Study(name={self.name!r}, objectives={self.objectives})"
+
+    @property
+    def records(self) -> tuple[TrialRecord, ...]:
+        """All trials by number, whatever their state."""
+        if self._records is None:
+            self._records = tuple(self._in_db().read())
+        return self._records
 
     @property
     def config(self) -> Mapping[str, Any] | None:
@@ -97,9 +112,73 @@ class Study:
         """The names of all parameters that a trial of the study has, sorted."""
         return tuple(sorted({name for record in self.records for name in record.parameters}))
 
-    def trials(self) -> list[TrialRecord]:
-        """All trials by number, whatever their state."""
-        return list(self.records)
+    def trials(
+        self,
+        where: str | None = None,
+        *,
+        sort: str | None = None,
+        limit: int | None = None,
+        with_parameters: bool = True,
+    ) -> list[TrialRecord]:
+        """The trials for which an expression holds; all of :attr:`records`, if nothing is asked for.
+
+        Args:
+            where: an expression such as ``accuracy > 0.9 and layer3.position == 'pre'``; docs/queries.md has them all.
+            sort: a name such as ``accuracy``, or ``-accuracy`` for from high to low; by number, if not given. Trials
+                that lack it come last.
+            limit: at most so many.
+            with_parameters: False leaves them out of the records, which are then read faster.
+
+        Raises:
+            InputError: the expression or the name is wrong; the message names what, and where.
+        """
+        if where is None and sort is None and limit is None and with_parameters:
+            return list(self.records)
+        return self._in_db().read(where, sort=sort, limit=limit, with_parameters=with_parameters)
+
+    def count(self, where: str | None = None) -> int:
+        """How many trials an expression holds for, without reading them.
+
+        Raises:
+            InputError: as for :meth:`trials`.
+        """
+        return self._in_db().count(where)
+
+    def frame(
+        self,
+        where: str | None = None,
+        *,
+        sort: str | None = None,
+        limit: int | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> "pandas.DataFrame":
+        """The trials as a pandas frame, a row each. Takes pandas, which senas does not bring.
+
+        Args:
+            where: as for :meth:`trials`; so are ``sort`` and ``limit``.
+            columns: their names in expressions, such as ``accuracy`` or ``layer3.position``. If not given, all but
+                the architecture and the curve: those of ``--json``, the further objectives and the parameters.
+
+        Raises:
+            InputError: as for :meth:`trials`, or a column is unknown, or pandas is not installed.
+        """
+        from results.rows import to_frame
+
+        return to_frame(self.columns(self.trials(where, sort=sort, limit=limit), columns))
+
+    def columns(self, trials: Sequence[TrialRecord], names: Iterable[str] | None = None) -> dict[str, list[Any]]:
+        """The values of trials by column, for a table of one's own.
+
+        Args:
+            names: of the columns, as for :meth:`frame`.
+
+        Raises:
+            InputError: a name is unknown.
+        """
+        from results.rows import columns_of
+
+        objectives = [objective.name for objective in self.objectives]
+        return columns_of(trials, names, objectives=objectives, parameters=lambda: self.parameters)
 
     def trial(self, number: int) -> TrialRecord:
         """The trial of that number.
@@ -121,7 +200,7 @@ class Study:
             max_params: most parameters.
         """
         records = self._complete(max_flops, max_params)
-        on_front = front(_losses(self.objectives, [record.objectives for record in records]))
+        on_front = front(tables.losses(self.objectives, [record.objectives for record in records]))
         return sorted((records[index] for index in on_front), key=_by_cost)
 
     def best(self, max_flops: float | None = None, max_params: float | None = None) -> TrialRecord | None:
@@ -139,6 +218,11 @@ class Study:
     def baselines(self) -> list[TrialRecord]:
         """The baselines by number, whatever their state."""
         return [record for record in self.records if record.is_baseline]
+
+    def _in_db(self) -> StoredTrials:
+        if self._stored is None:
+            raise ValueError(f"study '{self.name}' is made of records, not read from a DB that could be asked")
+        return self._stored
 
     def _complete(self, max_flops: float | None, max_params: float | None) -> list[TrialRecord]:
         return [
@@ -158,12 +242,12 @@ def studies(url: str) -> list[StudySummary]:
         InputError: there is no Optuna study DB at the URL.
     """
     with reading(url) as connection:
-        tables.check_tables(connection)
+        check_schema(connection)
         return [_summarise(connection, study_id, name) for name, study_id in tables.study_ids(connection).items()]
 
 
 def open_study(url: str, name: str) -> Study:
-    """A study with all of its trials, read at one moment in a few queries.
+    """A study of a DB. Its trials are read when they are asked for.
 
     Any Optuna study with an objective named "accuracy" will do; what senas would have recorded is None.
 
@@ -175,19 +259,14 @@ def open_study(url: str, name: str) -> Study:
         InputError: there is no Optuna study DB at the URL, no such study in it, or it has no accuracy.
     """
     with reading(url) as connection:
-        tables.check_tables(connection)
+        check_schema(connection)
         study_id = _find(name, tables.study_ids(connection))
         objectives = tables.objectives(connection, study_id)
         attributes = tables.study_attributes(connection, study_id)
-        if "config" not in attributes:  # the intermediate values of our own are the accuracy, whatever the objectives
-            _check_accuracy(name, objectives)
-        checkpoints = attributes.get("checkpoints")
-        return Study(
-            name=name,
-            user_attrs=attributes,
-            objectives=objectives,
-            records=tuple(_records(connection, study_id, objectives, checkpoints)),
-        )
+    if "config" not in attributes:  # the intermediate values of our own are the accuracy, whatever the objectives
+        _check_accuracy(name, objectives)
+    stored = StoredTrials(url, study_id, objectives, attributes.get("checkpoints"))
+    return Study(name=name, user_attrs=attributes, objectives=objectives, stored=stored)
 
 
 def _find(name: str, ids: Mapping[str, int]) -> int:
@@ -208,13 +287,14 @@ def _check_accuracy(study: str, objectives: Sequence[Objective]) -> None:
 
 
 def _summarise(connection: Connection, study_id: int, name: str) -> StudySummary:
-    trials = tables.trial_rows(connection, study_id)
+    everything = Chosen(study_id)
+    trials = tables.trial_rows(connection, everything)
     objectives = tables.objectives(connection, study_id)
-    complete = tables.final_values(connection, study_id, objectives)
+    complete = tables.final_values(connection, everything, objectives)
     finals = list(complete.values())
     accuracies = [final["accuracy"] for final in finals if "accuracy" in final]
     if finals and not accuracies and "config" in tables.study_attributes(connection, study_id):
-        curves = tables.curves(connection, study_id)  # which are of the accuracy, whatever the objectives
+        curves = tables.curves(connection, everything)  # which are of the accuracy, whatever the objectives
         accuracies = [next(reversed(curves[trial].values())) for trial in complete if trial in curves]
     starts = [trial.started for trial in trials if trial.started]
     ends = [trial.ended for trial in trials if trial.ended]
@@ -223,61 +303,10 @@ def _summarise(connection: Connection, study_id: int, name: str) -> StudySummary
         name=name,
         trials={state: count[state] for state in STATES},
         best_accuracy=max(accuracies, default=None),
-        front_size=len(front(_losses(objectives, finals))),
+        front_size=len(front(tables.losses(objectives, finals))),
         started=min(starts, default=None),
         last_change=max(starts + ends, default=None),
     )
-
-
-def _records(
-    connection: Connection, study_id: int, objectives: Sequence[Objective], checkpoints: str | None
-) -> Iterable[TrialRecord]:
-    finals = tables.final_values(connection, study_id, objectives)
-    attributes = tables.trial_attributes(connection, study_id, _ATTRIBUTES)
-    curves = tables.curves(connection, study_id)
-    parameters = tables.parameters(connection, study_id)
-    complete = list(finals)
-    on_front = {complete[index] for index in front(_losses(objectives, list(finals.values())))}
-    for trial in tables.trial_rows(connection, study_id):
-        said = attributes.get(trial.id, {})
-        final = finals.get(trial.id, {})
-        curve = curves.get(trial.id, {})
-        last = next(reversed(curve.values()), None) if trial.state == "COMPLETE" else None
-        yield TrialRecord(
-            number=trial.number,
-            state=trial.state,
-            architecture_json=said.get("architecture"),
-            architecture_id=_decoded(said, "architecture_id", str),
-            accuracy=final.get("accuracy", last),
-            flops=_decoded(said, "flops", int) or _whole(final.get("flops")),
-            params=_decoded(said, "params", int) or _whole(final.get("params")),
-            epochs=max(curve, default=None if trial.state == "COMPLETE" else 0),
-            duration_s=(trial.ended - trial.started).total_seconds() if trial.ended and trial.started else None,
-            started=trial.started,
-            is_pareto=trial.id in on_front,
-            curve=tuple(curve.values()),
-            fail_reason=_decoded(said, "fail_reason", str),
-            baseline=_decoded(said, "baseline", str),
-            checkpoint=checkpoint_folder(checkpoints, trial.number) if checkpoints else None,
-            parameters=parameters.get(trial.id, {}),
-            metrics=(_decoded(said, "ending", dict) or {}).get("metrics", {}),
-            objectives=final,
-        )
-
-
-def _decoded(said: Mapping[str, str], key: str, kind: type[_T]) -> _T | None:
-    """An attribute if the trial has it and it is what senas would have written."""
-    value = json.loads(said[key]) if key in said else None
-    return value if isinstance(value, kind) else None
-
-
-def _whole(value: float | None) -> int | None:
-    """A count that was an objective, which Optuna keeps as a float."""
-    return int(value) if value is not None and value % 1 == 0 else None
-
-
-def _losses(objectives: Sequence[Objective], finals: Sequence[Mapping[str, float]]) -> list[list[float]]:
-    return [[objective.loss(final[objective.name]) for objective in objectives] for final in finals]
 
 
 def _by_cost(record: TrialRecord) -> tuple[float, float, int]:

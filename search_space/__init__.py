@@ -1,26 +1,25 @@
 """What can be searched: SE variants, insertion sites of a backbone, architectures, the space, their cost.
 
-The data (architectures, sites, specifications) needs neither torch nor NumPy; what does is loaded when used.
+The data (architectures, sites, specifications) needs neither torch nor NumPy. Each module is loaded when first used.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from search_space.architecture import SE, Architecture, Backbone
-from search_space.costs import Cost, cost
-from search_space.errors import InputError
-from search_space.site import Site
-from search_space.spec import SpaceSpec
-from search_space.uniform_architectures import baselines, uniform
-
 if TYPE_CHECKING:
+    from search_space.architecture import SE, Architecture, Backbone
     from search_space.backbones import resolve
     from search_space.building import build
+    from search_space.costs import Cost, cost
     from search_space.enumeration import enumerate_architectures
+    from search_space.errors import InputError
     from search_space.moves import crossover, mutate, neighbours
     from search_space.population import draw_population
     from search_space.several import SeveralBackbones
+    from search_space.site import Site
     from search_space.space import SearchSpace
+    from search_space.spec import SpaceSpec
     from search_space.tracing import TracedBackbone, trace
+    from search_space.uniform_architectures import baselines, uniform
 
 __all__ = [
     "SE",
@@ -46,24 +45,28 @@ __all__ = [
     "uniform",
 ]
 
-_LOADED_WHEN_USED = {
-    "SearchSpace": "search_space.space",
-    "SeveralBackbones": "search_space.several",
-    "TracedBackbone": "search_space.tracing",
-    "build": "search_space.building",
-    "crossover": "search_space.moves",
-    "draw_population": "search_space.population",
-    "enumerate_architectures": "search_space.enumeration",
-    "mutate": "search_space.moves",
-    "neighbours": "search_space.moves",
-    "resolve": "search_space.backbones",
-    "trace": "search_space.tracing",
+_MODULES = {
+    "architecture": ("SE", "Architecture", "Backbone"),
+    "backbones": ("resolve",),
+    "building": ("build",),
+    "costs": ("Cost", "cost"),
+    "enumeration": ("enumerate_architectures",),
+    "errors": ("InputError",),
+    "moves": ("crossover", "mutate", "neighbours"),
+    "population": ("draw_population",),
+    "several": ("SeveralBackbones",),
+    "site": ("Site",),
+    "space": ("SearchSpace",),
+    "spec": ("SpaceSpec",),
+    "tracing": ("TracedBackbone", "trace"),
+    "uniform_architectures": ("baselines", "uniform"),
 }
+_MODULE_OF = {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LOADED_WHEN_USED:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_LOADED_WHEN_USED[name]), name)
+    return getattr(import_module(_MODULE_OF[name]), name)

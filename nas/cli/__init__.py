@@ -1,35 +1,150 @@
-"""The command ``senas``. Errors are one line on stderr: exit code 2 for bad input, 1 for a failure."""
+"""The command ``senas``. Errors are one line on stderr: exit code 2 for bad input, 1 for a failure.
+
+A command's module is loaded when the command is run, so that none waits for what only another one needs.
+"""
 
 import sys
 import traceback
+from collections import UserDict
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from nas.cli import evaluating, exporting, model, queries, reproducing, searching
 from search_space.errors import InputError
+
+COMMANDS = {
+    "search": (
+        "nas.cli.searching:search",
+        "Run a search, or go on with it: nothing that has finished is run again.",
+    ),
+    "studies": (
+        "nas.cli.queries:studies",
+        "List the studies in the DB: trials by state, best accuracy, front size, times.",
+    ),
+    "trials": (
+        "nas.cli.queries:trials",
+        "List a study's trials, filtered and sorted.",
+    ),
+    "show": (
+        "nas.cli.queries:show",
+        "Show one trial: its architecture drawn site by site, curve, cost, checkpoint.",
+    ),
+    "pareto": (
+        "nas.cli.queries:pareto",
+        "Show the front: complete trials that no other beats in every objective, and the baselines beside it.",
+    ),
+    "analyze": (
+        "nas.cli.analyzing:analyze",
+        "Show which choices matter and in which direction, how far early epochs foretell the last, and the progress.",
+    ),
+    "excitation": (
+        "nas.cli.analyzing:excitation",
+        "Study what the SE blocks of an exported network do: their gates, class by class (arXiv 1709.01507, 7.2).",
+    ),
+    "report": (
+        "nas.cli.reporting:report",
+        "Write a study as one self-contained web page: the best architecture first, then what it rests on.",
+    ),
+    "plot": (
+        "nas.cli.reporting:plot",
+        "Draw one chart of a study into a PNG or SVG file.",
+    ),
+    "compare": (
+        "nas.cli.studies:compare",
+        "Compare studies: their trials, fronts, hypervolumes, and accuracies at equal cost.",
+    ),
+    "copy": (
+        "nas.cli.studies:copy",
+        "Copy a study to another study DB, or within one: all of it, as it is at one moment.",
+    ),
+    "delete": (
+        "nas.cli.studies:delete",
+        "Delete a study from the DB, after asking. Its checkpoints and exports stay on disk.",
+    ),
+    "dashboard": (
+        "nas.cli.studies:dashboard",
+        "Serve optuna-dashboard for the DB, to this machine only, until Ctrl-C.",
+    ),
+    "export": (
+        "nas.cli.exporting:export",
+        "Write the best architecture, or that trial's, with its weights as files that anyone can load.",
+    ),
+    "evaluate": (
+        "nas.cli.evaluating:evaluate",
+        "Train an architecture in full, over several seeds, and score it on the test set, beside the baselines.",
+    ),
+    "reproduce": (
+        "nas.cli.reproducing:reproduce",
+        "Train the rows of a published table, and print what comes of it beside what was published.",
+    ),
+    "cost": (
+        "nas.cli.model:cost",
+        "Price a network before it is built: FLOPs, parameters, memory, and SE's share of them.",
+    ),
+    "space": (
+        "nas.cli.model:space",
+        "Show what a configuration searches: sites, choices, number of distinct architectures, cost range.",
+    ),
+    "variants": (
+        "nas.cli.model:variants",
+        "List the SE variants that a space can offer: what each computes, which options it takes, its paper.",
+    ),
+    "backbones": (
+        "nas.cli.model:backbones",
+        "List the backbones by name, with the image each was published for and its options.",
+    ),
+    "recipes": (
+        "nas.cli.model:recipes",
+        "List the training recipes that come along, or print one as YAML.",
+    ),
+}
+"""By a command's name, its function, and the first line of that function's docstring, for the list of commands."""
+
+_LOOK: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
+
+
+class _Commands(UserDict[str, Any]):
+    """The commands by name, each made when it is taken."""
+
+    def __getitem__(self, name: str) -> Any:
+        module, _, function = self.data[name][0].partition(":")
+        alone = typer.Typer(**_LOOK)
+        alone.command(name)(getattr(import_module(module), function))
+        return typer.main.get_command(alone)
+
+
+class _Senas(TyperGroup):
+    """The group of all commands, which lists them without loading any."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = _Commands(COMMANDS)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, in the order of the table."""
+        return list(self.commands)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The list of commands in the help."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
 
 app = typer.Typer(
     name="senas",
+    cls=_Senas,
     help="Neural architecture search over the placement of Squeeze-and-Excitation blocks.",
     epilog="Any command takes --debug, which shows the traceback of an error.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    **_LOOK,
 )
-app.command("search")(searching.search)
-app.command("studies")(queries.studies)
-app.command("trials")(queries.trials)
-app.command("show")(queries.show)
-app.command("pareto")(queries.pareto)
-app.command("export")(exporting.export)
-app.command("evaluate")(evaluating.evaluate)
-app.command("reproduce")(reproducing.reproduce)
-app.command("cost")(model.cost)
-app.command("space")(model.space)
-app.command("variants")(model.variants)
-app.command("backbones")(model.backbones)
-app.command("recipes")(model.recipes)
+
+
+@app.callback()
+def _senas() -> None:
+    """Typer makes a group of what has a callback."""
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -8,20 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.cli.full_training import Epochs, Seeds, Trainings, full_training
+from nas.cli.full_training import Epochs, Seeds, Trainings, full_training, seeds_after
 from nas.cli.judging import print_judgement
 from nas.cli.options import DEFAULT_STORAGE, AsJson, Download, Overrides, Storage
 from nas.cli.running import Address, Logged, TimeBudget
 from nas.config import load_config
-from results.files import ARCHITECTURE, read_metadata
+from results.files import read_architecture, read_metadata
 from results.judgement import judge
 from results.study import open_study
 from search_space.architecture import Architecture
 from search_space.errors import InputError
 
 log = logging.getLogger(__name__)
-
-_SEEDS = 2**32
 
 
 def evaluate(
@@ -62,7 +60,7 @@ def evaluate(
     others = {label: other for label, other in others.items() if other.id != winner.architecture.id}
     entries = [Entry(winner.architecture), *(Entry(other, label) for label, other in others.items())]
     searched_with = winner.settings.get("search", {}).get("seed", 0)
-    trainings = Trainings(checked, entries, _seeds_after(searched_with, seeds))
+    trainings = Trainings(checked, entries, seeds_after(searched_with, seeds))
     outcome = trainings.carry_out(storage, address=address, time_budget=time_budget, log_level=log_level)
     trainings.conclude(storage, outcome, judge, print_judgement, as_json=as_json)
 
@@ -91,7 +89,7 @@ def _read(source: Path, config: Path | None) -> _Winner:
 
 
 def _read_export(folder: Path) -> _Winner:
-    architecture, metadata = Architecture.read(folder / ARCHITECTURE), read_metadata(folder)
+    architecture, metadata = read_architecture(folder), read_metadata(folder)
     search = metadata.get("config") or {}
     return _Winner(
         architecture,
@@ -127,7 +125,3 @@ def _validation_accuracies(study: str | None, storage: str) -> dict[str, float]:
         log.warning("all positions take part, as it is not known which was best: %s", error)
         return {}
     return {r.architecture_id: r.accuracy for r in records if r.architecture_id is not None and r.accuracy is not None}
-
-
-def _seeds_after(seed: int, count: int) -> range:
-    return range(seed + 1, seed + 1 + count) if seed + count < _SEEDS else range(count)

@@ -1,13 +1,20 @@
 """The command export."""
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nas.cli.options import DEFAULT_STORAGE, AsJson, MaxFlops, Storage, StudyName
 from nas.cli.render import console, print_json
+from results.files import read_metadata
+from results.records import TrialRecord
+from results.study import Study, open_study
 from search_space.errors import InputError
+
+if TYPE_CHECKING:  # torch takes seconds to load
+    from results.exporting import Training
 
 
 def export(
@@ -18,26 +25,89 @@ def export(
     allow_pruned: Annotated[
         bool, typer.Option("--allow-pruned", help="Accept a trial that was stopped early.")
     ] = False,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train it in full first, with the validation images too.")
+    ] = False,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Leave a file out, such as model.onnx.", metavar="FILE")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export there.")] = False,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
-    """Write the best architecture, or that trial's, with its weights as files that anyone can load."""
-    from results import export as write
-    from results import open_study
+    """Write the best architecture, or that trial's, with its weights as files that anyone can load.
 
+    Each file is compared with the network before the directory appears. --retrain takes the weights of the final
+    evaluation's first seed, which is trained as `senas evaluate` does unless it has been.
+    """
     opened = open_study(storage, study)
+    chosen = _choose(opened, trial, max_flops)
+    if retrain and opened.scored_by == "test":
+        raise InputError(f"'{study}' is a final evaluation, whose trials are trained in full: leave --retrain away")
+    from results.exporting import export as write
+
+    directory = write(
+        opened,
+        chosen,
+        output,
+        retrain=partial(_train_in_full, opened, chosen, storage) if retrain else None,
+        without=without or (),
+        force=force,
+        allow_pruned=allow_pruned,
+    )
+    said = read_metadata(directory)
+    if as_json:
+        files = sorted(file.name for file in directory.iterdir())
+        print_json({"directory": str(directory), "files": files, **{key: said[key] for key in ("weights", "verified")}})
+    else:
+        weights, scored = said["weights"], ""
+        if weights["accuracy"] is not None:
+            scored = f" ({weights['scored_on'].partition(' ')[0]} accuracy {weights['accuracy']:.4f})"
+        console().print(f"Exported trial {chosen.number}{scored} to {output}", soft_wrap=True)
+
+
+def _choose(study: Study, trial: int | None, max_flops: float | None) -> TrialRecord:
     if trial is not None and max_flops is not None:
         raise InputError("--trial names one trial and --max-flops chooses among all: give one of the two")
-    if trial is None and opened.scored_by == "test":
-        raise InputError(f"'{study}' is a final evaluation, and the test set is not to choose: name a trial by --trial")
-    chosen = opened.trial(trial) if trial is not None else opened.best(max_flops)
+    if trial is not None:
+        return study.trial(trial)
+    if study.scored_by == "test":
+        raise InputError(
+            f"'{study.name}' is a final evaluation, and the test set is not to choose: name a trial by --trial"
+        )
+    chosen = study.best(max_flops)
     if chosen is None:
         limit = "" if max_flops is None else f" of at most {max_flops:,.0f} FLOPs"
-        raise InputError(f"study '{study}' has no complete trial{limit} to export")
-    directory = write(opened, chosen, output, force=force, allow_pruned=allow_pruned)
-    if as_json:
-        print_json({"directory": str(directory), "files": sorted(file.name for file in directory.iterdir())})
-    else:
-        accuracy = "" if chosen.accuracy is None else f" ({opened.scored_by} accuracy {chosen.accuracy:.4f})"
-        console().print(f"Exported trial {chosen.number}{accuracy} to {output}", soft_wrap=True)
+        raise InputError(f"study '{study.name}' has no complete trial{limit} to export")
+    return chosen
+
+
+def _train_in_full(study: Study, trial: TrialRecord, storage: str) -> "Training":
+    """The first training of the study's final evaluation, carried out unless it has been."""
+    from nas.cli.full_training import Trainings, full_training, seeds_after
+    from nas.cli.running import exit_by_signal
+    from nas.evaluation import Entry
+    from results.exporting import Training
+
+    architecture, search = trial.architecture, dict(study.config or {})
+    assert architecture is not None
+    config = full_training(
+        search | {"study": f"{study.name}-evaluation"},
+        architecture,
+        recipe=None,
+        epochs=None,
+        download=False,
+        overrides=None,
+    )
+    seeds = seeds_after(search.get("search", {}).get("seed", 0), 1)
+    trainings = Trainings(config, [Entry(architecture)], seeds)
+    exit_by_signal(trainings.carry_out(storage, address=None, time_budget=None, log_level="warning"))
+    evaluation = open_study(storage, config.study)
+    trained = next(
+        found
+        for found in evaluation.records
+        if found.architecture_id == architecture.id and found.parameters.get("seed") in seeds
+    )
+    if trained.state != "COMPLETE":
+        raise RuntimeError(f"the training in full failed: {trained.fail_reason}")
+    return Training(evaluation, trained)

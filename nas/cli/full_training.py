@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # Ray and torch take seconds to load
 Seeds = Annotated[int, typer.Option(min=1, help="Train each architecture so often, each time with another seed.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Epochs of training; the recipe's steps move with them.")]
 
+_SEEDS = 2**32
 _OF_THE_SEARCH = ("study", "data", "resources", "output", "checkpoints")
 
 
@@ -64,6 +65,11 @@ def full_training(
     }
     fetched = ["data.download=true"] if download else []
     return parse_config(data, [*(overrides or ()), *fetched], source=data["study"])
+
+
+def seeds_after(seed: int, count: int) -> range:
+    """Other seeds than a search's, whose luck the winner had; the same ones for every architecture."""
+    return range(seed + 1, seed + 1 + count) if seed + count < _SEEDS else range(count)
 
 
 @dataclass(frozen=True)

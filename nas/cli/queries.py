@@ -5,14 +5,17 @@ from typing import Annotated
 
 import typer
 
+from nas.cli.formats import Format, format_of, write_trials
 from nas.cli.options import DEFAULT_STORAGE, AsJson, MaxFlops, MaxParams, Storage, StudyName, SvgFile
-from nas.cli.render import console, count, plain_table, print_json, short_path, sparkline, trial_table
+from nas.cli.render import console, count, plain_table, print_json, short_path, sparkline, trial_table, value_table
 from results.records import TrialRecord
 from results.remote import is_remote
 from results.study import Study, open_study
 from results.study import studies as list_studies
-from results.where import parse, sort_key
 from search_space.errors import InputError
+
+_SHOWN = 50
+"""How many trials a table has for people who have not said how many."""
 
 
 def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
@@ -52,25 +55,36 @@ def trials(
     ] = None,
     sort: Annotated[str | None, typer.Option(help="Sort by this key; -KEY for descending.", metavar="KEY")] = None,
     limit: Annotated[int | None, typer.Option(min=0, help="At most so many.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Only these keys, such as number,accuracy,layer1.position.", metavar="KEY,...")
+    ] = None,
+    form: Annotated[Format | None, typer.Option("--format", help="If not given, as the file's name ends.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file to write.")] = None,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
     """List a study's trials, filtered and sorted.
 
-    Keys are those of --json (number, state, accuracy, flops, params, epochs, ...) and the parameters by their names
-    (layer1.position). An accuracy in brackets is that of an unfinished curve.
+    Keys are those of --json (number, state, accuracy, flops, params, epochs, ...), further objectives, and the
+    parameters by their names (layer1.position). An accuracy in brackets is that of an unfinished curve. A table stops
+    at 50 trials if there is no --limit; the other formats have all.
     """
+    wanted = format_of(form, output, as_json)
     opened = open_study(storage, study)
-    found = opened.trials()
-    if where is not None:
-        found = list(filter(parse(where, opened.parameters), found))
-    if sort is not None:
-        found.sort(key=sort_key(sort, opened.parameters))
-    found = found[:limit]
-    if as_json:
-        print_json([trial.to_json() for trial in found])
-    else:
-        console().print(trial_table(found))
+    keys = None if columns is None else [key.strip() for key in columns.split(",")]
+    if wanted != "table":
+        all_of_json = wanted == "json" and keys is None
+        found = opened.trials(where, sort=sort, limit=limit, with_parameters=not all_of_json)
+        write_trials(wanted, opened, found, keys, output)
+        return
+    found = opened.trials(where, sort=sort, limit=_SHOWN if limit is None else limit)
+    out = console()
+    if not found:
+        out.print(f"No trials of {study}" + (" for which that holds." if where else "."))
+        return
+    out.print(trial_table(found) if keys is None else value_table(opened.columns(found, keys)))
+    if limit is None and len(found) == _SHOWN and (more := opened.count(where) - _SHOWN) > 0:
+        out.print(f"... and {more} more: see them by --limit {more + _SHOWN}, or by --format csv")
 
 
 def pareto(

@@ -2,21 +2,20 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from results.records import TrialRecord
-from search_space.site import Site
-from search_space.summary import summarise
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # rich is for what is drawn, which JSON is not
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     from search_space.drawing import Row
+    from search_space.site import Site
 
 _STATE_STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan", "WAITING": "dim"}
 _SPARKS = "▁▂▃▄▅▆▇█"
@@ -24,12 +23,26 @@ _SPARKS = "▁▂▃▄▅▆▇█"
 
 def print_json(document: Any) -> None:
     """One JSON document, and nothing else, on stdout."""
-    json.dump(document, sys.stdout, indent=2, allow_nan=False)
-    sys.stdout.write("\n")
+    sys.stdout.writelines(json_lines(document))
 
 
-def console(*, stderr: bool = False) -> Console:
+def json_lines(document: Any) -> Iterator[str]:
+    """A JSON document as text: a mapping is indented; of a list, which may be a generator, each member has a line."""
+    if isinstance(document, Mapping):
+        yield json.dumps(document, indent=2, allow_nan=False) + "\n"
+        return
+    encode = json.JSONEncoder(allow_nan=False).encode
+    before = "["
+    for member in document:
+        yield f"{before}\n  {encode(member)}"
+        before = ","
+    yield "[]\n" if before == "[" else "\n]\n"
+
+
+def console(*, stderr: bool = False) -> "Console":
     """A console as wide as the terminal, or wide enough for a whole table where there is none."""
+    from rich.console import Console
+
     made = Console(stderr=stderr, highlight=False)
     return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=160)
 
@@ -40,12 +53,14 @@ def short_path(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def plain_table(*, title: str | None = None) -> Table:
+def plain_table(*, title: str | None = None) -> "Table":
     """A table without lines, the way all of ours look."""
+    from rich.table import Table
+
     return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
 
 
-def stage_label(site: Site, previous: Site | None) -> str:
+def stage_label(site: "Site", previous: "Site | None") -> str:
     """A stage's number and name at its first site, nothing at the others."""
     return "" if previous is not None and site.stage == previous.stage else f"{site.stage} {site.stage_name}"
 
@@ -53,8 +68,10 @@ def stage_label(site: Site, previous: Site | None) -> str:
 _ALWAYS_SHOWN = ("accuracy", "flops", "params")
 
 
-def trial_table(trials: Iterable[TrialRecord], *, title: str | None = None) -> Table:
+def trial_table(trials: Iterable[TrialRecord], *, title: str | None = None) -> "Table":
     """Trials as rows: a star marks the front; an accuracy in brackets is that of a curve's last epoch."""
+    from rich.text import Text
+
     table = plain_table(title=title)
     trials = list(trials)
     others = dict.fromkeys(name for trial in trials for name in trial.objectives if name not in _ALWAYS_SHOWN)
@@ -78,8 +95,21 @@ def trial_table(trials: Iterable[TrialRecord], *, title: str | None = None) -> T
     return table
 
 
-def site_table(rows: Iterable["Row"]) -> Table:
+def value_table(columns: Mapping[str, Sequence[Any]]) -> "Table":
+    """Values by column, as they are; lists and texts to the left, the rest to the right."""
+    table = plain_table()
+    for name, values in columns.items():
+        texts = any(isinstance(value, str | list) for value in values)
+        table.add_column(name, justify="left" if texts else "right", overflow="fold")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*("" if value is None else str(value) for value in row))
+    return table
+
+
+def site_table(rows: Iterable["Row"]) -> "Table":
     """An architecture drawn site by site: what each block is, and its part of all the network's cost."""
+    from rich.text import Text
+
     table = plain_table()
     for name in ("stage", "site", "position", "variant"):
         table.add_column(name, no_wrap=True)
@@ -127,13 +157,19 @@ def count(number: float | None) -> str:
     return f"{number:g}"
 
 
-def _accuracy(trial: TrialRecord) -> Text:
+def _accuracy(trial: TrialRecord) -> "Text":
+    from rich.text import Text
+
     if trial.accuracy is not None:
         return Text(f"{trial.accuracy:.4f}")
     return Text(f"({trial.curve[-1]:.4f})" if trial.curve else "", style="dim")
 
 
-def _what(trial: TrialRecord) -> Text:
+def _what(trial: TrialRecord) -> "Text":
+    from rich.text import Text
+
+    from search_space.summary import summarise
+
     architecture = "" if trial.architecture is None else summarise(trial.architecture)
     if trial.fail_reason:
         return Text(f"{trial.fail_reason}  [{architecture}]", style="red")

@@ -1,6 +1,5 @@
 """The command search: runs or goes on with a search, and ends by saying what came of it."""
 
-import logging
 import os
 import re
 import shlex
@@ -15,21 +14,18 @@ import typer
 from nas.cli.options import DEFAULT_STORAGE, AsJson, ConfigFile, Download, Overrides, Storage
 from nas.cli.queries import print_front
 from nas.cli.render import console, print_json, short_path
+from nas.cli.reporting import write_report
 from nas.cli.running import Address, Logged, TimeBudget, exit_by_signal, with_progress
 from nas.config import Config, load_config
 from results.database import parse_url, shown
-from results.records import TrialRecord
 from results.study import Study, open_study
-from search_space.errors import InputError
 
 if TYPE_CHECKING:  # Ray and torch take seconds to load
     from nas.driver import Outcome
     from nas.engine import Listener
 
-log = logging.getLogger(__name__)
-
-BEST = "best"
-"""The folder, beside a study's checkpoints, that the best architecture is exported to."""
+REPORT = "report.html"
+"""The report's name, beside a study's checkpoints."""
 
 
 def search(
@@ -47,8 +43,8 @@ def search(
 ) -> None:
     """Run a search, or go on with it: nothing that has finished is run again.
 
-    Ends with the front, the baselines beside it, and the best architecture exported. Ctrl-C or SIGTERM finishes the
-    running epochs first (exit code 130 or 143), a second one ends at once; either way the next start goes on.
+    Ends with the front, the baselines beside it, a report and the next steps. Ctrl-C or SIGTERM finishes the running
+    epochs first (exit code 130 or 143), a second one ends at once; either way the next start goes on.
     """
     options = {"search.trials": trials, "search.seed": seed, "data.download": download or None}
     chosen = [f"{key}={value}" for key, value in options.items() if value is not None]
@@ -61,13 +57,17 @@ def search(
         return search(checked, storage, address=address, time_budget=budget, listener=listener)
 
     outcome = with_progress(run, checked, time_budget=time_budget, log_level=log_level)
-    _conclude(checked, open_study(storage, checked.study), storage, outcome, as_json)
+    report = None if outcome.signal else checked.folder / REPORT  # who interrupts it wants it to end
+    if report is not None:
+        write_report(checked.study, storage, report)
+    _conclude(checked, open_study(storage, checked.study), storage, outcome, report, as_json)
     exit_by_signal(outcome)
 
 
-def _conclude(config: Config, study: Study, storage: str, outcome: "Outcome", as_json: bool) -> None:
+def _conclude(
+    config: Config, study: Study, storage: str, outcome: "Outcome", report: Path | None, as_json: bool
+) -> None:
     best = study.best()
-    exported = None if best is None else _export(study, best, config.folder / BEST)
     if as_json:
         print_json(
             {
@@ -76,28 +76,17 @@ def _conclude(config: Config, study: Study, storage: str, outcome: "Outcome", as
                 "front": [trial.to_json() for trial in study.front()],
                 "baselines": [trial.to_json() for trial in study.baselines()],
                 "best": None if best is None else best.number,
-                "export": None if exported is None else str(exported),
+                "report": None if report is None else str(report),
             }
         )
     else:
         print_front(study, study.front())
         console().print()
         _print_what_is_left(config, study, outcome)
-        _print_places(study, storage, exported)
+        _print_places(storage, report)
         _print_next_commands(config, study, storage, outcome.exhausted)
     if best is None and (reasons := [trial.fail_reason for trial in study.trials() if trial.fail_reason]):
         raise RuntimeError(f"no trial was completed; the first failure was: {reasons[0]}")
-
-
-def _export(study: Study, best: TrialRecord, folder: Path) -> Path | None:
-    """The best as files; None, and why, where its checkpoints cannot be read from this machine."""
-    from results.exporting import export
-
-    try:
-        return export(study, best, folder, force=True)
-    except (InputError, OSError) as error:
-        log.warning("the best, trial %s, is not exported: %s", best.number, error)
-        return None
 
 
 def _print_what_is_left(config: Config, study: Study, outcome: "Outcome") -> None:
@@ -111,12 +100,11 @@ def _print_what_is_left(config: Config, study: Study, outcome: "Outcome") -> Non
         console().print(f"{ended} of {config.search.trials} trials have ended: start the same command again to go on.")
 
 
-def _print_places(study: Study, storage: str, exported: Path | None) -> None:
+def _print_places(storage: str, report: Path | None) -> None:
     out = console()
     out.print(f"study DB  {shown(parse_url(storage))}", soft_wrap=True, markup=False)
-    best = study.best()
-    if exported is not None and best is not None:
-        out.print(f"exported  {short_path(exported)}  (the best: trial {best.number})", soft_wrap=True)
+    if report is not None:
+        out.print(f"report    {short_path(report)}", soft_wrap=True, markup=False)
 
 
 def _print_next_commands(config: Config, study: Study, storage: str, exhausted: bool) -> None:
@@ -126,7 +114,8 @@ def _print_next_commands(config: Config, study: Study, storage: str, exhausted: 
     best = study.best()
     if best is not None:
         steps["the best, site by site"] = f"show {study.name}{at}"
-        steps["export another"] = f"export {study.name}{at} --trial {best.number} -o DIR"
+        steps["the best as files"] = f"export {study.name}{at} -o DIR"
+        steps["is it better than the baselines?"] = "evaluate DIR --baselines --seeds 5"
     if not exhausted and _ended(study) >= config.search.trials:
         again = _this_command().replace(storage, shown(parse_url(storage)))
         steps["add trials"] = f"{again} --trials {2 * config.search.trials}"

@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import results
+from results.programs import FORMATS
 from search_space import InputError
 
 TINY = """
@@ -66,6 +67,13 @@ class Senas:
     def study(self, name: str = "tiny") -> results.Study:
         """The study as it is now."""
         return results.open_study(self.storage, name)
+
+    def export(self) -> None:
+        """The best of the study as architecture and weights, in the folder "best"."""
+        study = self.study()
+        best = study.best()
+        assert best is not None
+        results.export(study, best, self.folder / "best", without=FORMATS)
 
     def wait_until(
         self, holds: Callable[[list[results.TrialRecord]], bool], seconds: float = 120, study: str = "tiny"

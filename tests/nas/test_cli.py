@@ -1,13 +1,15 @@
 """The command line: JSON for programs, one clear line for what is wrong, nothing half-made."""
 
+import inspect
 import json
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 import yaml
 
-from nas.cli import main
+from nas.cli import COMMANDS, main
 
 KEYS = {
     "number", "state", "architecture", "architecture_id", "accuracy", "flops", "params", "epochs", "duration_s",
@@ -110,7 +112,7 @@ def test_queries_load_neither_torch_nor_ray(finished):
         "import sys\nfrom nas.cli import main\n"
         "try: main(sys.argv[1:])\n"
         "except SystemExit as end: assert not end.code\n"
-        "assert not {'torch', 'ray', 'optuna'} & sys.modules.keys()"
+        "assert not {'torch', 'ray', 'optuna', 'numpy', 'pandas'} & sys.modules.keys()"
     )
     for words in (("trials", "tiny"), ("studies",), ("pareto", "tiny")):
         subprocess.run([sys.executable, "-c", program, *words, "--storage", finished.storage], check=True)
@@ -209,7 +211,7 @@ MINIMAL = "backbone: {name: resnet8}\ndata: {name: digits}\nsearch: {trials: 4, 
         (["reproduce", "cnn"], "unknown published table 'cnn': did you mean 'cnn3'?"),
         (["reproduce", "cnn3", "--fraction", "0"], "--fraction"),
         (["reproduce", "cnn3"], "cifar10 is not in data/cifar10"),
-        (["pareot"], "Did you mean 'pareto'?"),
+        (["pareot"], "Did you mean 'pareto'"),
         (["trials"], "Missing argument"),
     ],
 )  # fmt: skip
@@ -253,5 +255,31 @@ def test_debug_shows_the_traceback(cli):
 def test_help_lists_the_commands(cli):
     code, out, _ = cli("--help")
     assert code == 0
-    for command in ("search", "studies", "trials", "show", "pareto", "export", "cost", "space", "recipes"):
-        assert command in out
+    told = " ".join(out.split())
+    for command, (_, line) in COMMANDS.items():
+        assert f" {command} {line} " in told
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_commands_line_in_the_help_is_its_docstrings_first(command):
+    module, _, function = COMMANDS[command][0].partition(":")
+    found = getattr(import_module(module), function)
+    assert inspect.getdoc(found).splitlines()[0] == COMMANDS[command][1]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_of_its_own(cli, command):
+    code, out, _ = cli(command, "--help")
+    assert code == 0
+    assert " ".join(COMMANDS[command][1].split()) in " ".join(out.split())
+
+
+def test_help_loads_nothing_heavy():
+    program = (
+        "import sys\nfrom nas.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'torch', 'ray', 'optuna', 'sqlalchemy', 'numpy', 'scipy', 'pydantic', 'yaml', 'rich', 'pandas'}\n"
+        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)

@@ -15,13 +15,14 @@ from trainers.run import TrainingRun
 pytestmark = pytest.mark.slow
 
 NAME = "tiny-evaluation"
-EVALUATE = ("evaluate", "runs/tiny/best", "--epochs", "2", "--set", "resources.cpus_per_trial=1")
+EVALUATE = ("evaluate", "best", "--epochs", "2", "--set", "resources.cpus_per_trial=1")
 
 
 @pytest.fixture(scope="module")
 def evaluated(finished, tmp_path_factory):
     """The best of a search, evaluated over two seeds beside the baselines."""
     senas = finished.copy(tmp_path_factory.mktemp("evaluated"))
+    senas.export()
     senas.ended = senas.run(*EVALUATE, "--baselines", "--seeds", "2", "--json")
     return senas
 
@@ -127,8 +128,8 @@ def test_what_failed_is_tried_again_and_what_is_not_asked_for_is_left(again):
 
 
 def test_an_architecture_needs_to_be_told_its_data(again):
-    shutil.copy(again.folder / "runs/tiny/best/architecture.yaml", again.folder / "mine.yaml")
-    shutil.rmtree(again.folder / "runs" / "tiny" / "best")
+    shutil.copy(again.folder / "best/architecture.yaml", again.folder / "mine.yaml")
+    shutil.rmtree(again.folder / "best")
     refused = again.run("evaluate", "mine.yaml", code=2)
     assert refused.stderr.strip().endswith("give the search's configuration with --config")
     again.run("evaluate", "mine.yaml", "--config", "tiny.yaml", "--seeds", "1", "--epochs", "1")
@@ -168,6 +169,7 @@ def test_a_search_never_reads_the_test_set_and_the_evaluation_does(senas, tiny_i
     senas.run("search", "tiny.yaml", *small)
     assert {file: file.stat().st_atime_ns for file in files} == read
     assert senas.study().trials()[0].state == "COMPLETE"
-    refused = senas.run("evaluate", "runs/tiny/best", "--seeds", "1", code=2)
+    senas.export()
+    refused = senas.run("evaluate", "best", "--seeds", "1", code=2)
     assert "cannot read the image" in refused.stderr
     assert str(tiny_images / "test") in refused.stderr

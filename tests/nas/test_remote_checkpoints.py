@@ -77,4 +77,5 @@ def test_a_search_checkpoints_to_s3_goes_on_from_there_and_exports_from_there(se
     best = senas.study().best()
     assert best.checkpoint == bucket(f"runs/tiny/trial-{best.number:05d}")
     assert sorted(remote.names(best.checkpoint)) == ["epoch-0011", "epoch-0012"]
-    results.load(senas.folder / "runs" / "tiny" / "best")
+    senas.export()
+    results.load(senas.folder / "best")

@@ -79,13 +79,20 @@ def test_it_ends_with_the_front_the_baselines_and_the_next_commands(finished):
     assert finished.ended.stderr.count("complete") >= 5
 
 
-def test_the_best_is_exported_and_scores_what_the_study_says(finished):
+def test_it_ends_with_a_report_of_all_that_happened(finished):
+    report = finished.folder / "runs" / "tiny" / "report.html"
+    assert str(report.relative_to(finished.folder)) in finished.ended.stdout
+    assert f"Recommended: trial {study_of(finished).best().number}" in report.read_text()
+
+
+def test_the_best_scores_as_an_export_what_the_study_says(copied):
     from trainers.data.splits import search_splits
 
-    study = study_of(finished)
-    folder = finished.folder / "runs" / "tiny" / "best"
+    study = study_of(copied)
+    copied.export()
+    folder = copied.folder / "best"
     network = results.load(folder)
-    splits = search_splits(load_config(finished.folder / "tiny.yaml").data)
+    splits = search_splits(load_config(copied.folder / "tiny.yaml").data)
     statistics = json.loads((folder / "metadata.json").read_text())["normalisation"]
     mean, std = (torch.tensor(statistics[key])[:, None, None] for key in ("mean", "std"))
     with torch.no_grad():

@@ -120,7 +120,7 @@ def test_a_trial_with_a_block_of_ones_own_is_exported_and_loaded(searched, trial
     monkeypatch.syspath_prepend(searched.folder)
     mine = [trial for trial in trials if "mine:Attention" in str(trial.architecture)]
     searched.run("export", "wide", "--trial", str(mine[0].number), "-o", "out")
-    network = results.load(searched.folder / "out")
+    network = results.load(searched.folder / "out", trust=True)
     size = mine[0].architecture.backbone.input_size
     assert network(torch.randn(2, *size)).shape == (2, 10)
 

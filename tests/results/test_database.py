@@ -8,6 +8,7 @@ import optuna
 import pytest
 
 from results import open_study, studies
+from results.schema import UNDERSTOOD
 from search_space.errors import InputError
 
 
@@ -114,12 +115,38 @@ def test_queries_import_neither_torch_nor_ray_nor_optuna(url: str, searched: opt
     code = f"""
 import sys
 import results
-from results import where
 study = results.open_study({url!r}, "a study")
 assert results.studies({url!r}) and study.front() and study.best().to_json() and study.best().architecture
-assert list(filter(where.parse("accuracy > 0"), study.trials()))
+assert study.trials("accuracy > 0 and layer1.position == 'pre'", sort="-flops")
 heavy = {{"torch", "ray", "optuna", "torchvision", "safetensors", "numpy"}} & set(sys.modules)
 assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("revision", "mend"),
+    [
+        ("v2.6.0.a", "`optuna storage upgrade --storage URL`"),
+        ("v9.9.0.a", "use a senas that understands it"),
+    ],
+)
+def test_another_schema_is_said(url: str, tmp_path: Path, searched: optuna.Study, revision: str, mend: str) -> None:
+    connection = sqlite3.connect(tmp_path / "studies.db")
+    connection.execute("UPDATE alembic_version SET version_num = ?", [revision])
+    connection.commit()
+    connection.close()
+    for query in (studies, lambda url: open_study(url, "a study")):
+        with pytest.raises(
+            InputError, match=rf"schema {revision}, and understood are v3\.0\.0\.d and v3\.2\.0\.a: .*"
+        ) as e:
+            query(url)
+        assert mend in str(e.value)
+
+
+def test_optunas_own_schema_is_understood(url: str) -> None:
+    storage = optuna.storages.RDBStorage(url)
+    assert storage.get_head_version() == UNDERSTOOD[-1]
+    storage.engine.dispose()
+    assert studies(url) == []

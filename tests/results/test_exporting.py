@@ -1,67 +1,55 @@
 import hashlib
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from exports import ATTRIBUTES, mixed_architecture, quick_export, sign_again, study_of, trained_network, trial_of
 from safetensors.torch import save_file
-from se_block import se_block
 
 import results
 from results import Study, TrialRecord
-from results.tables import Objective
+from results.exporting import Training
+from results.programs import FORMATS, Format
+from results.verifying import VerificationError
 from search_space import Architecture, Backbone, InputError, build
 
+FILES = {
+    *("architecture.yaml", "model.safetensors", "model.py", "model.pt2", "model.onnx"),
+    *("metadata.json", "README.md"),
+}
 
-@pytest.fixture
+
+@pytest.fixture(scope="module")
 def architecture(backbone: Backbone) -> Architecture:
-    return Architecture(
-        backbone, (("layer1.0", se_block("pre", (2,))), ("layer3.0", se_block("standard", (4, 2), bias=True)))
-    )
+    return mixed_architecture(backbone)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trained(architecture: Architecture) -> torch.nn.Module:
-    """A network none of whose weights and statistics is what it starts with."""
-    torch.manual_seed(0)
-    model = build(architecture, seed=5)
-    model(torch.randn(8, *architecture.backbone.input_size))
-    return model.eval()
+    return trained_network(architecture)
 
 
 @pytest.fixture
 def trial(architecture: Architecture, trained: torch.nn.Module, tmp_path: Path) -> TrialRecord:
-    for epoch, model in ((1, build(architecture)), (3, trained)):
-        folder = tmp_path / "checkpoint" / f"epoch-{epoch:04d}"
-        folder.mkdir(parents=True)
-        save_file(model.state_dict(), folder / "model.safetensors")
-    return TrialRecord(
-        7,
-        "COMPLETE",
-        accuracy=0.875,
-        flops=1234567,
-        params=4321,
-        epochs=3,
-        checkpoint=str(tmp_path / "checkpoint"),
-        objectives={"accuracy": 0.875, "flops": 1234567.0},
-        architecture_json=json.dumps(architecture.to_dict()),
-    )
+    return trial_of(architecture, trained, tmp_path / "checkpoint")
 
 
 @pytest.fixture
 def study(trial: TrialRecord) -> Study:
-    return Study(
-        name="a study",
-        user_attrs={
-            "config": {"data": {"name": "digits"}},
-            "runs": [{"versions": {"torch": "2.15"}}],
-            "normalisation": {"mean": [0.5], "std": [0.25]},
-        },
-        objectives=(Objective("accuracy", True), Objective("flops", False)),
-        records=(trial,),
-    )
+    return study_of(trial)
+
+
+@pytest.fixture(scope="module")
+def whole(architecture: Architecture, trained: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export with all of its files, which takes seconds to make."""
+    folder = tmp_path_factory.mktemp("whole")
+    trial = trial_of(architecture, trained, folder / "checkpoint")
+    return results.export(study_of(trial), trial, folder / "best")
 
 
 @pytest.fixture
@@ -73,9 +61,9 @@ def nothing_half_made(target: Path) -> bool:
     return not target.parent.exists() or list(target.parent.iterdir()) in ([], [target])
 
 
-def test_what_is_loaded_is_what_was_trained_bit_for_bit(study, trial, trained, architecture, target) -> None:
-    assert results.export(study, trial, target) == target
-    model = results.load(target)
+@pytest.mark.slow
+def test_what_is_loaded_is_what_was_trained_bit_for_bit(whole, trained, architecture) -> None:
+    model = results.load(whole)
     assert not model.training
     wanted = trained.state_dict()
     assert model.state_dict().keys() == wanted.keys()
@@ -84,23 +72,21 @@ def test_what_is_loaded_is_what_was_trained_bit_for_bit(study, trial, trained, a
     assert torch.equal(model(images), trained(images))
 
 
-def test_the_files_of_an_export(study, trial, architecture, target) -> None:
-    results.export(study, trial, target)
-    assert {path.name for path in target.iterdir()} == {
-        "architecture.yaml",
-        "model.safetensors",
-        "metadata.json",
-        "README.md",
-    }
-    assert nothing_half_made(target)
-    assert Architecture.from_yaml((target / "architecture.yaml").read_text()) == architecture
-    metadata = json.loads((target / "metadata.json").read_text())
+@pytest.mark.slow
+def test_the_files_of_an_export(whole, architecture) -> None:
+    assert {path.name for path in whole.iterdir()} == FILES
+    assert {path.name for path in whole.parent.iterdir()} == {"best", "checkpoint"}
+    assert Architecture.from_yaml((whole / "architecture.yaml").read_text()) == architecture
+    metadata = json.loads((whole / "metadata.json").read_text())
     checksums = metadata.pop("sha256")
     assert checksums == {
-        name: hashlib.sha256((target / name).read_bytes()).hexdigest()
-        for name in ("architecture.yaml", "model.safetensors")
+        name: hashlib.sha256((whole / name).read_bytes()).hexdigest() for name in FILES - {"metadata.json"}
     }
-    metadata.pop("senas")
+    assert metadata.pop("exported_with")["torch"] == torch.__version__.partition("+")[0]
+    differences = metadata["verified"].pop("largest_difference")
+    assert differences.keys() == {"model.safetensors", "model.py", "model.pt2", "model.onnx"}
+    assert differences["model.safetensors"] == differences["model.py"] == 0
+    assert all(difference < 1e-5 for difference in differences.values())
     assert metadata == {
         "study": "a study",
         "trial": 7,
@@ -110,39 +96,72 @@ def test_the_files_of_an_export(study, trial, architecture, target) -> None:
         "flops": 1234567,
         "params": 4321,
         "epochs": 3,
+        "weights": {
+            "study": "a study",
+            "trial": 7,
+            "state": "COMPLETE",
+            "epochs": 3,
+            "seed": 4,
+            "recipe": {"lr": 0.1},
+            "trained_on": "training images",
+            "scored_on": "validation images",
+            "accuracy": 0.875,
+        },
         "data": {"name": "digits"},
-        "config": study.config,
+        "config": {"data": {"name": "digits"}, "recipe": {"lr": 0.1}, "search": {"seed": 4}},
         "normalisation": {"mean": [0.5], "std": [0.25]},
         "versions": {"torch": "2.15"},
+        "onnx_opset": 18,
+        "verified": {"batch_sizes": [1, 2, 5], "tolerance": {"absolute": 1e-4, "relative": 1e-4}},
     }
-    readme = (target / "README.md").read_text()
+    readme = (whole / "README.md").read_text()
     assert 'results.load("best")' in readme
-    assert "87.50% top-1" in readme
+    assert "87.50% top-1 on the validation images" in readme
     assert "1,234,567 multiply-adds" in readme
 
 
-def test_the_readmes_code_runs(study, trial, target, monkeypatch: pytest.MonkeyPatch) -> None:
-    results.export(study, trial, target)
-    code = (target / "README.md").read_text().split("```python\n")[1].split("```")[0]
-    monkeypatch.chdir(target.parent)
-    names: dict[str, object] = {}
-    exec(code, names)
-    assert isinstance(names["model"], torch.nn.Module)
+@pytest.mark.slow
+def test_every_way_of_loading_in_the_readme_runs(whole, trained, architecture, monkeypatch) -> None:
+    """And what it gives is what the network gives, for batches of sizes that nothing was verified with."""
+    monkeypatch.chdir(whole.parent)
+    names: dict[str, Any] = {}
+    ways = (whole / "README.md").read_text().split("```python\n")[1:]
+    assert len(ways) == 4
+    for way in ways:
+        exec(way.split("```")[0], names)
+        for count in (3, 8):
+            images = torch.randn(count, *architecture.backbone.input_size)
+            with torch.no_grad():
+                given = torch.from_numpy(names["run"](images.numpy())) if "run" in names else names["model"](images)
+                torch.testing.assert_close(given, trained(images), rtol=1e-4, atol=1e-4)
+    assert names["features"].channels == {"layer1": 8, "layer2": 16, "layer3": 32}
+
+
+@pytest.mark.slow
+def test_no_path_of_this_machine_and_no_pickle_is_in_an_export(whole) -> None:
+    here = str(Path(results.__file__).parent.parent).encode()
+    assert not any(here in file.read_bytes() for file in whole.iterdir())
+    with zipfile.ZipFile(whole / "model.pt2") as archive:
+        for name in archive.namelist():
+            content = archive.read(name)
+            assert here not in content, name
+            is_pickle = content.startswith(b"\x80") and content.endswith(b".")
+            assert not (is_pickle or content.startswith(b"PK\x03\x04")), name  # the second is what torch.save writes
 
 
 def test_an_empty_directory_is_used(study, trial, target) -> None:
     target.mkdir(parents=True)
-    results.export(study, trial, target)
+    quick_export(study, trial, target)
     assert (target / "metadata.json").is_file()
     assert nothing_half_made(target)
 
 
 def test_an_earlier_export_is_replaced_only_by_force(study, trial, target) -> None:
-    results.export(study, trial, target)
+    quick_export(study, trial, target)
     (target / "stale.txt").touch()
     with pytest.raises(InputError, match="is not empty"):
-        results.export(study, trial, target)
-    results.export(study, replace(trial, flops=9), target, force=True)
+        quick_export(study, trial, target)
+    quick_export(study, replace(trial, flops=9), target, force=True)
     assert json.loads((target / "metadata.json").read_text())["flops"] == 9
     assert not (target / "stale.txt").exists()
     assert nothing_half_made(target)
@@ -152,7 +171,7 @@ def test_force_does_not_delete_what_is_no_export(study, trial, target) -> None:
     target.mkdir(parents=True)
     (target / "thesis.tex").touch()
     with pytest.raises(InputError, match="holds something else than an export"):
-        results.export(study, trial, target, force=True)
+        quick_export(study, trial, target, force=True)
     assert (target / "thesis.tex").exists()
 
 
@@ -160,14 +179,14 @@ def test_a_file_is_no_directory(study, trial, target) -> None:
     target.parent.mkdir()
     target.touch()
     with pytest.raises(InputError, match="is a file"):
-        results.export(study, trial, target, force=True)
+        quick_export(study, trial, target, force=True)
 
 
 def test_a_pruned_trial_has_to_be_allowed(study, trial, target) -> None:
     pruned = replace(trial, state="PRUNED", accuracy=None, objectives={})
     with pytest.raises(InputError, match="trial 7 is PRUNED: it was stopped after 3 epochs"):
-        results.export(study, pruned, target)
-    results.export(study, pruned, target, allow_pruned=True)
+        quick_export(study, pruned, target)
+    quick_export(study, pruned, target, allow_pruned=True)
     assert json.loads((target / "metadata.json").read_text())["state"] == "PRUNED"
 
 
@@ -185,25 +204,25 @@ def test_a_pruned_trial_has_to_be_allowed(study, trial, target) -> None:
 )
 def test_trials_that_cannot_be_exported(study, trial, target, changes, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        results.export(study, replace(trial, **changes), target, allow_pruned=True)
+        quick_export(study, replace(trial, **changes), target, allow_pruned=True)
     assert nothing_half_made(target)
 
 
 def test_a_checkpoint_without_weights(study, trial, target) -> None:
     (Path(trial.checkpoint) / "epoch-0003" / "model.safetensors").unlink()
     with pytest.raises(InputError, match="the checkpoint of trial 7 lacks its weights"):
-        results.export(study, trial, target)
+        quick_export(study, trial, target)
 
 
 def test_what_could_not_be_loaded_is_not_exported(study, trial, target) -> None:
     (Path(trial.checkpoint) / "epoch-0003" / "model.safetensors").write_bytes(b"half a file")
     with pytest.raises(InputError, match=r"epoch-0003.*is damaged"):
-        results.export(study, trial, target)
+        quick_export(study, trial, target)
     assert nothing_half_made(target)
 
 
 def test_a_failure_leaves_the_earlier_export(study, trial, target, monkeypatch: pytest.MonkeyPatch) -> None:
-    results.export(study, trial, target)
+    quick_export(study, trial, target)
     before = {path.name: path.read_bytes() for path in target.iterdir()}
     rename: Callable[[Path, Path], Path] = Path.rename
 
@@ -214,22 +233,83 @@ def test_a_failure_leaves_the_earlier_export(study, trial, target, monkeypatch: 
 
     monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises(OSError, match="no space left"):
-        results.export(study, replace(trial, flops=9), target, force=True)
+        quick_export(study, replace(trial, flops=9), target, force=True)
     assert {path.name: path.read_bytes() for path in target.iterdir()} == before
     assert nothing_half_made(target)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_that_cannot_be_made_is_named(study, trial, target, name: str, monkeypatch) -> None:
+    def fails(*_: object) -> None:
+        raise NotImplementedError("no such operator\nin 300 lines")
+
+    monkeypatch.setitem(FORMATS, name, replace(FORMATS[name], write=fails))
+    others = [other for other in FORMATS if other != name]
+    with pytest.raises(InputError, match=f"no {name} can be made .*NotImplementedError: no such operator.*--without"):
+        results.export(study, trial, target, without=others)
+    assert nothing_half_made(target)
+    results.export(study, trial, target, without=tuple(FORMATS))
+    assert not (target / name).exists()
+
+
+def test_a_file_that_gives_something_else_is_named(study, trial, trained, target, monkeypatch) -> None:
+    def off_by_a_little(_: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+        return lambda images: trained(images) + 0.01 * (len(images) == 5)
+
+    wrong = Format(lambda _, file: file.touch(), off_by_a_little, exact=False)
+    monkeypatch.setitem(FORMATS, "model.onnx", wrong)
+    with pytest.raises(
+        VerificationError, match=r"model\.onnx on a batch of 5 .* by up to 0\.01: .*--without model\.onnx"
+    ):
+        results.export(study, trial, target, without=("model.pt2", "model.py"))
+    assert nothing_half_made(target)
+
+
+def test_a_file_to_leave_out_that_there_is_not(study, trial, target) -> None:
+    with pytest.raises(InputError, match=r"unknown file to leave out 'onnx': did you mean 'model.onnx'"):
+        results.export(study, trial, target, without=("onnx",))
+
+
+def test_a_study_that_senas_did_not_make(study, trial, target) -> None:
+    with pytest.raises(InputError, match="study 'a study' was not made by senas"):
+        results.export(study_of(trial, attributes={}), trial, target)
+    assert nothing_half_made(target)
+
+
+def test_weights_of_another_training(study, trial, architecture, target, tmp_path) -> None:
+    """As after a training in full: the trial is the search's, and the weights are said to be the evaluation's."""
+    other = build(architecture, seed=8).eval()
+    again = replace(trial_of(architecture, other, tmp_path / "again"), number=0, accuracy=0.5, parameters={"seed": 9})
+    evaluation = study_of(again, "final", ATTRIBUTES | {"fingerprints": {"test": "x"}})
+    quick_export(study, trial, target, retrain=lambda: Training(evaluation, again))
+    images = torch.randn(2, *architecture.backbone.input_size)
+    assert torch.equal(results.load(target)(images), other(images))
+    metadata = json.loads((target / "metadata.json").read_text())
+    assert (metadata["study"], metadata["trial"], metadata["objectives"]["accuracy"]) == ("a study", 7, 0.875)
+    assert metadata["weights"] == {
+        "study": "final",
+        "trial": 0,
+        "state": "COMPLETE",
+        "epochs": 3,
+        "seed": 9,
+        "recipe": {"lr": 0.1},
+        "trained_on": "training and validation images",
+        "scored_on": "test images, once, after the last epoch",
+        "accuracy": 0.5,
+    }
+    assert "50.00% top-1 on the test images, once" in (target / "README.md").read_text()
+
+
+def test_nothing_is_trained_for_a_target_that_will_not_do(study, trial, target) -> None:
+    target.mkdir(parents=True)
+    (target / "thesis.tex").touch()
+    with pytest.raises(InputError, match="is not empty"):
+        quick_export(study, trial, target, retrain=lambda: pytest.fail("it was trained"))
+
+
 @pytest.fixture
 def exported(study, trial, target) -> Path:
-    return results.export(study, trial, target)
-
-
-def sign_again(folder: Path) -> None:
-    """Makes the checksums those of the files, as someone who swaps files could."""
-    metadata = json.loads((folder / "metadata.json").read_text())
-    for name in metadata["sha256"]:
-        metadata["sha256"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    (folder / "metadata.json").write_text(json.dumps(metadata))
+    return quick_export(study, trial, target)
 
 
 def test_there_is_nothing_to_load(tmp_path: Path) -> None:

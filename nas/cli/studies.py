@@ -1,0 +1,209 @@
+"""Commands on whole studies: copy, delete, compare, and dashboard, which shows all of a DB in the browser."""
+
+import sys
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Annotated
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import typer
+from rich.table import Table
+
+from nas.cli.options import DEFAULT_STORAGE, AsJson, Storage, StudyName
+from nas.cli.render import console, count, plain_table, print_json, short_path
+from results.comparing import Comparison
+from results.comparing import compare as compare_studies
+from results.database import parse_url, reading, shown
+from results.records import State
+from results.remote import is_remote
+from results.study import StudySummary, open_study, studies
+from results.tables import study_attributes, study_ids
+from search_space.errors import InputError, unknown
+
+_LOOPBACK = "127.0.0.1"
+
+
+def copy(
+    study: StudyName,
+    to: Annotated[str, typer.Option(help="URL of the study DB to copy to.", metavar="URL", show_default=False)],
+    new_name: Annotated[str | None, typer.Option("--as", help="Name of the copy, if not the study's.")] = None,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Copy a study to another study DB, or within one: all of it, as it is at one moment.
+
+    The study is only read, and a search may be writing it. The other DB is made if it does not exist.
+    """
+    _find(storage, study)  # before a DB is made for it
+    from nas.storage import open_storage, writing_engine
+    from results.copying import copy_study
+
+    name = new_name or study
+    open_storage(to)
+    copy_study(storage, study, writing_engine(to), name)
+    copied = _find(to, name)
+    out = console()
+    out.print(f"Copied study '{study}' to '{name}' in {shown(parse_url(to))}: {_counted(copied)}", soft_wrap=True)
+    if (place := _checkpoints(to, name)) is not None:
+        out.print(f"Both have their checkpoints in {place}: go on with one of the two only.", soft_wrap=True)
+
+
+def delete(
+    study: StudyName,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Delete a study from the DB, after asking. Its checkpoints and exports stay on disk.
+
+    A study that a search is writing is not deleted.
+    """
+    _find(storage, study)
+    if not yes and not sys.stdin.isatty():
+        raise InputError(f"there is no terminal to ask at whether to delete study '{study}': say so by --yes")
+    import optuna
+
+    from nas.lease import Lease
+    from nas.storage import open_storage
+
+    out = console()
+    with Lease.take(storage, study, tell=console(stderr=True).print):
+        out.print(_what_is_lost(storage, study), soft_wrap=True)
+        if not yes and not _confirmed():
+            out.print("Nothing is deleted.")
+            raise typer.Exit(1)
+        optuna.delete_study(study_name=study, storage=open_storage(storage))
+    out.print(f"Deleted study '{study}'.", soft_wrap=True)
+
+
+def compare(
+    names: Annotated[list[str], typer.Argument(metavar="STUDY", help="Names of studies.", show_default=False)],
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Compare studies: their trials, fronts, hypervolumes, and accuracies at equal cost."""
+    found = compare_studies([open_study(storage, name) for name in names])
+    if as_json:
+        print_json(found.to_json())
+    else:
+        _print_comparison(found)
+
+
+def dashboard(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 for any that is free.")] = 8080,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Serve optuna-dashboard for the DB, to this machine only, until Ctrl-C."""
+    studies(storage)  # what is no study DB is told now, and not made into one
+    try:
+        from optuna_dashboard import wsgi
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"the dashboard needs the Python package '{error.name}': pip install 'senas[dashboard]'"
+        ) from error
+    from nas.storage import open_storage
+
+    try:
+        server = make_server(_LOOPBACK, port, wsgi(open_storage(storage)), _Server, _SilentHandler)
+    except OSError as error:
+        raise InputError(f"port {port} cannot be used: {error.strerror}; name another by --port") from error
+    with server:
+        out = console()
+        out.print(f"http://{_LOOPBACK}:{server.server_port}/dashboard/  (Ctrl-C ends it)", soft_wrap=True)
+        sys.stdout.flush()
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            out.print()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """One request does not wait for another; those that run end with the command."""
+
+    daemon_threads = True
+
+
+class _SilentHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def _find(storage: str, name: str) -> StudySummary:
+    summaries = {summary.name: summary for summary in studies(storage)}
+    if not summaries:
+        raise InputError(f"there is no study '{name}': the DB holds no studies yet")
+    if name not in summaries:
+        raise unknown("study", name, summaries)
+    return summaries[name]
+
+
+def _counted(study: StudySummary) -> str:
+    """How many trials a study has, such as "40 trials (17 complete, 23 pruned)"."""
+    states = ", ".join(f"{number} {state.lower()}" for state, number in study.trials.items() if number)
+    return f"{sum(study.trials.values())} trials" + (f" ({states})" if states else "")
+
+
+def _checkpoints(storage: str, name: str) -> str | None:
+    """Where a study's checkpoints lie, as one would type it; None if senas did not make the study."""
+    with reading(storage) as connection:
+        place: str | None = study_attributes(connection, study_ids(connection)[name]).get("checkpoints")
+    return place if place is None or is_remote(place) else str(short_path(Path(place)))
+
+
+def _what_is_lost(storage: str, name: str) -> str:
+    lost = f"Study '{name}' in {shown(parse_url(storage))}: {_counted(_find(storage, name))}"
+    place = _checkpoints(storage, name)
+    return lost if place is None else f"{lost}\nNot deleted: its checkpoints in {place}, and what was exported."
+
+
+def _confirmed() -> bool:
+    try:
+        return typer.confirm("Delete it?")
+    except typer.Abort:  # Ctrl-C, or the end of the input
+        print()
+        return False
+
+
+def _print_comparison(found: Comparison) -> None:
+    out = console()
+    out.print(_figures(found))
+    for note in found.notes:
+        out.print(note, soft_wrap=True)
+    if found.levels:
+        out.print(f"\nBest {found.scored_by} accuracy among trials of at most so many FLOPs")
+        out.print(_levels(found))
+
+
+def _figures(found: Comparison) -> Table:
+    table = plain_table()
+    names = [study.name for study in found.studies]
+    states: dict[str, State] = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING"}
+    table.add_column("study")
+    for title in (*states, "best accuracy", "front", "hypervolume", "of joint front", *(f"covers {n}" for n in names)):
+        table.add_column(title, justify="right")
+    for study in found.studies:
+        table.add_row(
+            study.name,
+            *(str(study.trials[state]) for state in states.values()),
+            _accuracy(study.best_accuracy),
+            str(study.front_size),
+            f"{study.hypervolume:.4f}",
+            _percent(study.share),
+            *(_percent(study.covers.get(name)) for name in names),
+        )
+    return table
+
+
+def _levels(found: Comparison) -> Table:
+    table = plain_table()
+    for title in ("FLOPs", *(study.name for study in found.studies)):
+        table.add_column(title, justify="right")
+    for level in found.levels:
+        table.add_row(count(level.flops), *(_accuracy(level.accuracies[study.name]) for study in found.studies))
+    return table
+
+
+def _accuracy(accuracy: float | None) -> str:
+    return "" if accuracy is None else f"{accuracy:.4f}"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.0%}"

@@ -1,0 +1,69 @@
+"""How well the order of trials after a few epochs foretells the order at the end, on which ASHA relies."""
+
+from collections.abc import Iterator
+from math import atanh, isfinite, sqrt, tanh
+
+from scipy.stats import norm, spearmanr
+
+from results.analysis.findings import RungCorrelation
+from results.study import Study
+
+_FEWEST_TRIALS = 5
+_CONFIDENCE = 0.95
+
+
+def rung_correlations(study: Study, notes: list[str]) -> tuple[RungCorrelation, ...]:
+    """Spearman's correlation of the accuracies at each rung with those at the end, over the trials that have both.
+
+    The rungs are ASHA's; in a study that has none every recorded epoch is one. Only trials that ran to the end count.
+    Where ASHA stopped others these are a sample chosen by the very accuracies that are correlated, in which the
+    correlation is usually lower than over all trials.
+    """
+    last = study.epochs or max((len(trial.curve) for trial in study.records), default=0)
+    curves = [trial.curve for trial in study.records if trial.curve and len(trial.curve) >= last]
+    if len(curves) < _FEWEST_TRIALS:
+        notes.append(
+            f"There are no rank correlations: {len(curves)} trials have a curve to the last epoch, "
+            f"and at least {_FEWEST_TRIALS} are needed."
+        )
+        return ()
+    found = [_correlation(curves, epoch, last) for epoch in _rungs(study, last)]
+    if any(trial.state == "PRUNED" for trial in study.records):
+        notes.append(
+            "The rank correlations are of the trials that were never stopped, chosen by these very accuracies: "
+            "over all trials they would usually be higher."
+        )
+    return tuple(correlation for correlation in found if correlation is not None)
+
+
+def spearman_interval(rho: float, trials: int) -> tuple[float, float]:
+    """The 95 % confidence interval of a rank correlation, by Fisher's z with the variance of Bonett & Wright (2000).
+
+    A perfect order has no interval by it; it gets that of the order with two neighbours changed, up to the end.
+    """
+    one_swap = 1 - 12 / (trials * (trials**2 - 1))
+    inner = max(-one_swap, min(one_swap, rho))
+    width = norm.ppf((1 + _CONFIDENCE) / 2) * sqrt((1 + inner**2 / 2) / (trials - 3))
+    low, high = tanh(atanh(inner) - width), tanh(atanh(inner) + width)
+    return (-1.0 if rho < -one_swap else low), (1.0 if rho > one_swap else high)
+
+
+def _correlation(curves: list[tuple[float, ...]], epoch: int, last: int) -> RungCorrelation | None:
+    """None where too few trials have both accuracies, or all have the same."""
+    pairs = [(curve[epoch - 1], curve[last - 1]) for curve in curves]
+    pairs = [pair for pair in pairs if all(map(isfinite, pair))]
+    early, late = zip(*pairs, strict=True) if pairs else ((), ())
+    if len(pairs) < _FEWEST_TRIALS or len(set(early)) == 1 or len(set(late)) == 1:
+        return None
+    rho = float(spearmanr(early, late).statistic)
+    return RungCorrelation(epoch, last, len(pairs), rho, *spearman_interval(rho, len(pairs)))
+
+
+def _rungs(study: Study, last: int) -> Iterator[int]:
+    match study.config:
+        case {"search": {"asha": {"min_epochs": int(epoch), "eta": int(eta)}}}:
+            while epoch < last:
+                yield epoch
+                epoch *= eta
+        case _:
+            yield from range(1, last)

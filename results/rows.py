@@ -1,0 +1,158 @@
+"""Trials as columns of plain values: for a pandas frame, a CSV or Parquet file, or what else one wants of them.
+
+A column has the name by which expressions call it: ``accuracy``, ``layer3.position``, ``params['flops']``. What a
+trial does not have is None.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from results.query.language import parse_name, written
+from results.query.values import COLUMNS
+from results.records import TrialRecord, finite
+from search_space.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    import pandas
+
+Columns = dict[str, list[Any]]
+"""By the name of a column, its value of each trial."""
+
+_Getter = Callable[[TrialRecord], Any]
+_GETTERS: dict[str, _Getter] = {name: attrgetter(name) for name in COLUMNS} | {
+    "architecture": attrgetter("architecture_json"),
+    "curve": lambda trial: list(trial.curve),
+}
+_LONG = ("architecture", "curve")
+_OBJECTIVES = ("accuracy", "flops", "params")
+"""Columns that are the objective of that name where there is one."""
+
+
+def columns_of(
+    trials: Sequence[TrialRecord],
+    names: Iterable[str] | None = None,
+    *,
+    objectives: Sequence[str],
+    parameters: Callable[[], Iterable[str]],
+) -> Columns:
+    """The values of trials by column.
+
+    Args:
+        names: of the columns, as expressions have them. If not given, they are all that ``--json`` has but the
+            architecture and the curve, the baseline's name, the further objectives, and the parameters of these trials.
+        objectives: the names of the study's objectives.
+        parameters: gives the names of all parameters of the study; asked where these trials lack one.
+
+    Raises:
+        InputError: a name is unknown.
+    """
+    here = sorted({name for trial in trials for name in trial.parameters})
+    if names is not None:
+        getters = {name: _find(name, objectives, here, parameters) for name in names}
+    else:
+        getters = {name: getter for name, getter in _GETTERS.items() if name not in _LONG}
+        further = [name for name in objectives if name not in _OBJECTIVES]
+        getters |= {written(name, "objectives", getters): _objective(name) for name in further}
+        getters |= {written(name, "params", {*_GETTERS, *objectives}): _parameter(name) for name in here}
+    return {name: [getter(trial) for trial in trials] for name, getter in getters.items()}
+
+
+def _find(
+    text: str, objectives: Sequence[str], parameters: Sequence[str], all_parameters: Callable[[], Iterable[str]]
+) -> _Getter:
+    asked = parse_name(text)
+    name, group = asked.name, asked.group
+    if group is None and name in _GETTERS:
+        return _GETTERS[name]
+    if group in (None, "objectives") and name in objectives:
+        return _objective(name)
+    if group in (None, "params") and (name in parameters or name in all_parameters()):
+        return _parameter(name)
+    choices = {
+        None: dict.fromkeys([*_GETTERS, *objectives, *all_parameters()]),
+        "objectives": objectives,
+        "params": all_parameters(),
+    }
+    if group not in choices:
+        raise unknown("group", group, ("params", "objectives"))
+    raise unknown({None: "column", "objectives": "objective", "params": "parameter"}[group], name, choices[group])
+
+
+def _objective(name: str) -> _Getter:
+    return lambda trial: trial.objectives.get(name)
+
+
+def _parameter(name: str) -> _Getter:
+    return lambda trial: trial.parameters.get(name)
+
+
+def to_frame(columns: Columns) -> "pandas.DataFrame":
+    """A pandas frame, with a row each trial.
+
+    Raises:
+        InputError: pandas is not installed.
+    """
+    try:
+        import pandas
+    except ModuleNotFoundError:
+        raise InputError("a frame takes the Python package 'pandas': install it") from None
+    return pandas.DataFrame(columns)
+
+
+def to_json(columns: Columns) -> list[dict[str, Any]]:
+    """A dictionary each trial, for JSON: times as ISO 8601, NaN and infinities as None."""
+    plain = [[_plain(value) for value in values] for values in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*plain, strict=True)]
+
+
+def to_csv(columns: Columns) -> str:
+    """CSV with a header (RFC 4180, but for lines that end as on Unix); what is missing is empty, lists are JSON."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*(map(_cell, values) for values in columns.values()), strict=True))
+    return text.getvalue()
+
+
+def to_parquet(columns: Columns) -> bytes:
+    """A Parquet file. A parameter that is text for some trials and a number for others is text for all.
+
+    Raises:
+        InputError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ModuleNotFoundError:
+        raise InputError("Parquet takes the Python package 'pyarrow': install it") from None
+    buffer = io.BytesIO()
+    parquet.write_table(pyarrow.table({name: _of_one_type(values) for name, values in columns.items()}), buffer)
+    return buffer.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case float():
+            return finite(value)
+        case datetime():
+            return value.isoformat()
+        case list():
+            return [finite(accuracy) for accuracy in value]
+    return value
+
+
+def _cell(value: Any) -> Any:
+    plain = _plain(value)
+    return json.dumps(plain) if isinstance(plain, bool | list) else plain
+
+
+def _of_one_type(values: list[Any]) -> list[Any]:
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) < 2 or kinds == {int, float}:
+        return values
+    return [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
