@@ -272,4 +272,5 @@ def _facts(work: Work) -> Facts:
         normalisation=asdict(work.data.normalization),
         fingerprints={"training": fingerprint(work.data.train), work.held_out: fingerprint(work.data.held_out)},
         run=this_run(),
+        images={"training": len(work.data.train), work.held_out: len(work.data.held_out)},
     )

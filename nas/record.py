@@ -82,12 +82,14 @@ class Facts:
     Attributes:
         normalisation: that of the training images, which whoever uses an export has to apply too.
         fingerprints: of the images that trials are trained on and scored by, by the split's name.
+        images: how many these are, likewise.
         run: who runs it with what: versions, git revision, host.
     """
 
     normalisation: Mapping[str, Any]
     fingerprints: Mapping[str, str]
     run: Mapping[str, Any]
+    images: Mapping[str, int] = field(default_factory=dict)
 
 
 class StudyRecord:
@@ -148,6 +150,7 @@ class StudyRecord:
             "epochs": config.search.epochs,
             "normalisation": dict(facts.normalisation),
             "fingerprints": dict(facts.fingerprints),
+            "images": dict(facts.images),
             "checkpoints": checkpoints,
             "runs": [*attributes.get("runs", []), dict(facts.run)],
             "config": config.to_dict(),  # the last, so that a study with a configuration has all the others
@@ -315,7 +318,7 @@ def _study_id(storage: BaseStorage, name: str, objectives: Sequence[Objective]) 
     return study_id
 
 
-_WRITTEN_BEFORE_THE_CONFIG = {"epochs", "normalisation", "fingerprints", "checkpoints", "runs"}
+_WRITTEN_BEFORE_THE_CONFIG = {"epochs", "normalisation", "fingerprints", "images", "checkpoints", "runs"}
 
 
 def _name_objectives(study: optuna.Study, names: list[str]) -> None:

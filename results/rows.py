@@ -10,15 +10,12 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from results.query.language import parse_name, written
 from results.query.values import COLUMNS
 from results.records import TrialRecord, finite
-from search_space.errors import InputError, unknown
-
-if TYPE_CHECKING:
-    import pandas
+from search_space.errors import unknown
 
 Columns = dict[str, list[Any]]
 """By the name of a column, its value of each trial."""
@@ -91,19 +88,6 @@ def _parameter(name: str) -> _Getter:
     return lambda trial: trial.parameters.get(name)
 
 
-def to_frame(columns: Columns) -> "pandas.DataFrame":
-    """A pandas frame, with a row each trial.
-
-    Raises:
-        InputError: pandas is not installed.
-    """
-    try:
-        import pandas
-    except ModuleNotFoundError:
-        raise InputError("a frame takes the Python package 'pandas': install it") from None
-    return pandas.DataFrame(columns)
-
-
 def to_json(columns: Columns) -> list[dict[str, Any]]:
     """A dictionary each trial, for JSON: times as ISO 8601, NaN and infinities as None."""
     plain = [[_plain(value) for value in values] for values in columns.values()]
@@ -120,16 +104,10 @@ def to_csv(columns: Columns) -> str:
 
 
 def to_parquet(columns: Columns) -> bytes:
-    """A Parquet file. A parameter that is text for some trials and a number for others is text for all.
+    """A Parquet file. A parameter that is text for some trials and a number for others is text for all."""
+    import pyarrow  # as long to load as most queries take
+    from pyarrow import parquet
 
-    Raises:
-        InputError: pyarrow is not installed.
-    """
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ModuleNotFoundError:
-        raise InputError("Parquet takes the Python package 'pyarrow': install it") from None
     buffer = io.BytesIO()
     parquet.write_table(pyarrow.table({name: _of_one_type(values) for name, values in columns.items()}), buffer)
     return buffer.getvalue()

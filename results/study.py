@@ -107,6 +107,13 @@ class Study:
         """Which images gave the accuracies: "validation", or "test" in a final evaluation."""
         return "test" if "test" in self.user_attrs.get("fingerprints", {}) else "validation"
 
+    @property
+    def scoring_images(self) -> int | None:
+        """How many images each accuracy was counted on; None if the study does not say."""
+        counts = self.user_attrs.get("images")
+        count = counts.get(self.scored_by) if isinstance(counts, Mapping) else None
+        return count if isinstance(count, int) and count > 0 else None
+
     @cached_property
     def parameters(self) -> tuple[str, ...]:
         """The names of all parameters that a trial of the study has, sorted."""
@@ -152,7 +159,7 @@ class Study:
         limit: int | None = None,
         columns: Sequence[str] | None = None,
     ) -> "pandas.DataFrame":
-        """The trials as a pandas frame, a row each. Takes pandas, which senas does not bring.
+        """The trials as a pandas frame, a row each.
 
         Args:
             where: as for :meth:`trials`; so are ``sort`` and ``limit``.
@@ -160,11 +167,11 @@ class Study:
                 the architecture and the curve: those of ``--json``, the further objectives and the parameters.
 
         Raises:
-            InputError: as for :meth:`trials`, or a column is unknown, or pandas is not installed.
+            InputError: as for :meth:`trials`, or a column is unknown.
         """
-        from results.rows import to_frame
+        import pandas  # as long to load as most queries take
 
-        return to_frame(self.columns(self.trials(where, sort=sort, limit=limit), columns))
+        return pandas.DataFrame(self.columns(self.trials(where, sort=sort, limit=limit), columns))
 
     def columns(self, trials: Sequence[TrialRecord], names: Iterable[str] | None = None) -> dict[str, list[Any]]:
         """The values of trials by column, for a table of one's own.

@@ -223,7 +223,7 @@ def _parameter_value(drawn_from: Mapping[str, Sequence[Any] | None]) -> Value:
             text: {float(i): value for i, option in enumerate(options) if (value := literals(option)) is not None}
             for text, options in choices.items()
         }
-        if not any(found.values()):
+        if not choices or (otherwise is None and not any(found.values())):
             return otherwise
         cases = [
             (PARAMETERS.c.distribution_json == text, sa.case(by_index, value=kept) if by_index else sa.null())

@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime
 from html.parser import HTMLParser
-from math import gcd
 from typing import Any
 
 import optuna
@@ -18,7 +17,7 @@ from scipy import stats
 from results.analysis import analyze
 from results.records import TrialRecord
 from results.report import Report, evaluations_of, render
-from results.report.recommendation import recommend, scoring_images, wilson
+from results.report.recommendation import recommend, wilson
 from results.study import Study, open_study
 from results.tables import Objective
 from search_space.architecture import Architecture, Backbone
@@ -72,17 +71,14 @@ def test_the_interval_is_wilsons(counted: tuple[int, int]) -> None:
     assert wilson(right / images, images) == pytest.approx((known.low, known.high), abs=1e-6)
 
 
-@given(st.integers(2, 100_000), st.data())
-def test_the_number_of_images_follows_from_the_accuracies(images: int, data: st.DataObject) -> None:
-    counts = data.draw(st.lists(st.integers(0, images), min_size=1, max_size=20))
-    records = [TrialRecord(0, "PRUNED", curve=tuple(count / images for count in counts))]
-    least = images // gcd(images, *counts)
-    assert scoring_images(records) == (least if least > 1 else None)
-
-
-@pytest.mark.parametrize("odd", [(0.1234567891234, 0.98765432198765), (93.5, 94.2), (), (float("nan"),)])
-def test_what_is_no_count_of_images_has_no_number_of_them(odd: tuple[float, ...]) -> None:
-    assert scoring_images([TrialRecord(0, "PRUNED", curve=odd)]) is None
+@pytest.mark.parametrize(
+    "said", [{}, {"images": {"test": 360}}, {"images": {"validation": "many"}}, {"images": HOSTILE}]
+)
+def test_a_study_that_does_not_say_how_many_images_has_no_interval(said: dict[str, Any]) -> None:
+    record = TrialRecord(0, "COMPLETE", accuracy=0.5, objectives={"accuracy": 0.5})
+    found = recommend(Study("made", said, (Objective("accuracy", True),), [record]))
+    assert found is not None
+    assert found.images is found.interval is found.cheaper is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 9)), min_size=1, max_size=12))
@@ -91,13 +87,12 @@ def test_the_cheaper_one_is_the_cheapest_that_the_interval_takes_in(figures: lis
         TrialRecord(n, "COMPLETE", accuracy=a / 40, flops=f, objectives={"accuracy": a / 40, "flops": float(f)})
         for n, (a, f) in enumerate(figures)
     )
-    study = Study("made", {}, (Objective("accuracy", True), Objective("flops", False)), records)
+    objectives = (Objective("accuracy", True), Objective("flops", False))
+    study = Study("made", {"images": {"training": 9, "validation": 40}}, objectives, records)
     found = recommend(study)
     assert found is not None
     assert found.best == study.best()
-    if found.interval is None:
-        assert found.cheaper is None
-        return
+    assert found.interval is not None
     near = [r.flops for r in records if r.accuracy is not None and r.accuracy >= found.interval[0] and r.flops]
     cheapest = min(near)
     assert (found.cheaper.flops if found.cheaper else found.best.flops) == cheapest

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution, distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
@@ -569,6 +569,26 @@ def test_where_sort_and_limit_go_together_and_can_be_counted(in_a_file: Study) -
 def test_a_record_is_the_same_however_it_was_asked_for(in_a_file: Study) -> None:
     by_question = in_a_file.trials("number >= 0")
     assert repr(by_question) == repr(in_a_file.trials())
+
+
+def test_a_parameter_that_is_drawn_from_other_things_in_other_trials(url: str, new_study) -> None:
+    """Which Optuna refuses, but rows may come to a DB by other ways."""
+    reference = new_study()
+    for _ in range(3):
+        reference.ask().suggest_int("x", 1, 1)
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        for trial, choices in ((2, ("a", "b")), (3, (7, 8))):
+            row = {"trial": trial, "text": distribution_to_json(CategoricalDistribution(choices))}
+            connection.execute(
+                sa.text("UPDATE trial_params SET distribution_json = :text WHERE trial_id = :trial"), row
+            )
+    engine.dispose()
+    study = open_study(url, "a study")
+    assert [record.parameters["x"] for record in study.trials()] == [1, "b", 8]
+    for expression, found in {"x == 1": [0], "x == 'b'": [1], "x == 8": [2], "x != 1": [1, 2], "x < 9": [0, 2]}.items():
+        assert [record.number for record in study.trials(expression)] == found
+    assert [record.number for record in study.trials(sort="-x")] == [1, 2, 0]
 
 
 def test_parameters_may_be_left_out(in_a_file: Study) -> None:
