@@ -52,7 +52,7 @@ class Contender:
 class Level:
     """The highest accuracy of each study, by its name, among its COMPLETE trials of at most so many FLOPs."""
 
-    flops: int
+    flops: float
     accuracies: Mapping[str, float | None] = field(hash=False)
 
     def to_json(self) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from sqlalchemy.engine import Connection
 
 from results.database import reading, shown
 from results.schema import check_schema
-from results.tables import study_ids
-from search_space.errors import InputError, first_line, unknown
+from results.study import find_study
+from search_space.errors import InputError, first_line
 
 
 class _Rows(NamedTuple):
@@ -51,10 +51,8 @@ def _read(source: str, name: str) -> _Rows:
     trials = _table("trials")
     with reading(source) as connection:
         check_schema(connection)
-        ids = study_ids(connection)
-        if name not in ids:
-            raise unknown("study", name, ids)
-        chosen = trials.c.study_id == ids[name]
+        study_id = find_study(connection, name)
+        chosen = trials.c.study_id == study_id
 
         def found(table: sa.Table, query: sa.Select[Any]) -> list[dict[str, Any]]:
             # In the order of their making, which Optuna goes by where it counts and lists trials.
@@ -62,7 +60,7 @@ def _read(source: str, name: str) -> _Rows:
 
         return _Rows(
             {
-                table: found(table, sa.select(*_own(table)).where(table.c.study_id == ids[name]))
+                table: found(table, sa.select(*_own(table)).where(table.c.study_id == study_id))
                 for table in _belonging_to("study_id")
             },
             {

@@ -1,6 +1,7 @@
 """A trial as files that anyone can load, each of them verified before the directory appears under its name."""
 
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -23,6 +24,7 @@ from results.verifying import ABSOLUTE, BATCH_SIZES, RELATIVE, Reference, Verifi
 from search_space.architecture import Architecture
 from search_space.errors import InputError, first_line, unknown
 
+_FILES = {ARCHITECTURE, WEIGHTS, METADATA, README, *FORMATS}
 _LIBRARIES = ("senas", "torch", "safetensors", "onnx", "onnxscript", "onnxruntime")
 
 
@@ -92,11 +94,14 @@ def _check_names(without: Collection[str]) -> None:
 
 def _architecture(study: Study, trial: TrialRecord, allow_pruned: bool) -> Architecture:
     if study.config is None:
-        raise InputError(f"study '{study.name}' was not made by senas, so it has neither networks nor their weights")
+        raise InputError(
+            f"study '{study.name}' was not made by senas, so it has neither networks nor their weights to export: "
+            "name a study of `senas search`"
+        )
     if trial.state == "PRUNED" and not allow_pruned:
         raise InputError(
             f"trial {trial.number} is PRUNED: it was stopped after {trial.epochs} epochs, so its weights are half "
-            "trained; choose a COMPLETE trial, or allow pruned ones"
+            "trained; choose a COMPLETE trial, or take it with --allow-pruned"
         )
     if trial.state not in ("COMPLETE", "PRUNED"):
         raise InputError(f"trial {trial.number} is {trial.state}: choose a COMPLETE trial")
@@ -107,15 +112,27 @@ def _architecture(study: Study, trial: TrialRecord, allow_pruned: bool) -> Archi
 
 def _check_target(target: Path, force: bool) -> None:
     if not target.exists():
+        _check_that_it_can_be_made(target)
         return
     if not target.is_dir():
         raise InputError(f"{target} is a file: name a directory")
     if not any(target.iterdir()):
         return
     if not force:
-        raise InputError(f"{target} is not empty: name another directory, or force it to be replaced")
-    if not all((target / name).is_file() for name in (ARCHITECTURE, METADATA)):
-        raise InputError(f"{target} holds something else than an export, so it is not replaced: name another")
+        raise InputError(f"{target} is not empty: name another directory, or replace an export there with --force")
+    strange = sorted(file.name for file in target.iterdir() if file.name not in _FILES)
+    if strange or not all((target / name).is_file() for name in (ARCHITECTURE, METADATA)):
+        what = f"holds {strange[0]}, which is none of an export's files" if strange else "is no export"
+        raise InputError(f"{target} {what}, so it is not replaced: name another directory")
+
+
+def _check_that_it_can_be_made(target: Path) -> None:
+    """Before a training in full, not after it."""
+    parent = next(folder for folder in target.parents if folder.exists())
+    if not parent.is_dir():
+        raise InputError(f"{target} cannot be made: {parent} is a file")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"{target} cannot be made: nothing may be written in {parent}")
 
 
 def _write_programs(network: Network, folder: Path, without: Collection[str]) -> dict[str, float]:
@@ -133,6 +150,8 @@ def _write_programs(network: Network, folder: Path, without: Collection[str]) ->
             differences[name] = reference.largest_difference(name, run, exact=made.exact)
         except VerificationError as error:
             raise VerificationError(f"{error}; --without {name} leaves it out") from error
+        except (OSError, MemoryError, ImportError):
+            raise
         except Exception as error:  # of compilers that say in many ways what they cannot do
             raise InputError(
                 f"no {name} can be made of this network ({type(error).__name__}: {first_line(error)}); "

@@ -44,8 +44,8 @@ class Entry:
 
     label: str
     architecture_id: str | None
-    flops: int | None
-    params: int | None
+    flops: float | None
+    params: float | None
     accuracies: Mapping[int, float] = field(hash=False)
     failures: int = 0
     unfinished: int = 0

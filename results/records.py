@@ -30,12 +30,13 @@ class TrialRecord:
         accuracy: final top-1 on the validation split, 0 to 1. Only a COMPLETE trial has one, so that a partial
             curve is never mistaken for it.
         flops: multiply-adds of one forward pass of one image; known from the start, in every state.
-        params: number of parameters.
+        params: number of parameters. Both are whole numbers in a study of senas's.
         epochs: epochs done. None for a COMPLETE trial without a curve, whose epochs nobody recorded.
         duration_s: seconds from start to end, pauses included; None until the trial has ended.
         started: when it started, in UTC.
         is_pareto: COMPLETE, and no other COMPLETE trial is better in every objective of the study.
         curve: accuracy on the validation split after each recorded epoch; NaN where training diverged.
+        steps: the epoch of each of those, rising; not given, they are 1, 2, 3 and so on.
         baseline: the baseline's name if this trial is one, such as "no SE".
         checkpoint: the folder, or the URL, that holds the trial's checkpoints, one folder per epoch.
         parameters: what Optuna proposed, by parameter name.
@@ -48,13 +49,14 @@ class TrialRecord:
     state: State
     architecture_id: str | None = None
     accuracy: float | None = None
-    flops: int | None = None
-    params: int | None = None
+    flops: float | None = None
+    params: float | None = None
     epochs: int | None = 0
     duration_s: float | None = None
     started: datetime | None = None
     is_pareto: bool = False
     curve: tuple[float, ...] = ()
+    steps: tuple[int, ...] = ()
     fail_reason: str | None = None
     baseline: str | None = None
     checkpoint: str | None = None
@@ -67,6 +69,11 @@ class TrialRecord:
     def is_baseline(self) -> bool:
         """Whether the trial is one of the study's baselines."""
         return self.baseline is not None
+
+    @property
+    def by_epoch(self) -> dict[int, float]:
+        """The curve by epoch, in their order."""
+        return dict(zip(self.steps or range(1, len(self.curve) + 1), self.curve, strict=True))
 
     # Parsed when first asked for: most queries look at few architectures, and ten thousand take seconds.
     @cached_property
@@ -89,11 +96,13 @@ class TrialRecord:
             "flops": self.flops,
             "params": self.params,
             "objectives": {name: finite(value) for name, value in self.objectives.items()},
+            "parameters": {k: finite(v) if isinstance(v, float) else v for k, v in self.parameters.items()},
             "epochs": self.epochs,
             "duration_s": self.duration_s,
             "started": self.started.isoformat() if self.started else None,
             "is_pareto": self.is_pareto,
             "is_baseline": self.is_baseline,
+            "baseline": self.baseline,
             "curve": [finite(accuracy) for accuracy in self.curve],
             "fail_reason": self.fail_reason,
         }

@@ -13,16 +13,24 @@ from operator import attrgetter
 from typing import Any
 
 from results.query.language import parse_name, written
-from results.query.values import COLUMNS
+from results.query.values import COLUMNS, unknown_column
 from results.records import TrialRecord, finite
-from search_space.errors import unknown
+from search_space.errors import InputError, unknown
 
 Columns = dict[str, list[Any]]
 """By the name of a column, its value of each trial."""
 
 _Getter = Callable[[TrialRecord], Any]
+
+
+def _architecture(trial: TrialRecord) -> str | None:
+    """The text of its JSON, if it is what senas writes."""
+    text = trial.architecture_json
+    return text if text and text.startswith("{") and '"backbone":' in text else None
+
+
 _GETTERS: dict[str, _Getter] = {name: attrgetter(name) for name in COLUMNS} | {
-    "architecture": attrgetter("architecture_json"),
+    "architecture": _architecture,
     "curve": lambda trial: list(trial.curve),
 }
 _LONG = ("architecture", "curve")
@@ -46,8 +54,10 @@ def columns_of(
         parameters: gives the names of all parameters of the study; asked where these trials lack one.
 
     Raises:
-        InputError: a name is unknown.
+        InputError: a name is unknown, or there is one alone and no list.
     """
+    if isinstance(names, str):
+        raise InputError(f"columns must be a list of names, such as [{names!r}], not {names!r}")
     here = sorted({name for trial in trials for name in trial.parameters})
     if names is not None:
         getters = {name: _find(name, objectives, here, parameters) for name in names}
@@ -70,14 +80,14 @@ def _find(
         return _objective(name)
     if group in (None, "params") and (name in parameters or name in all_parameters()):
         return _parameter(name)
-    choices = {
-        None: dict.fromkeys([*_GETTERS, *objectives, *all_parameters()]),
-        "objectives": objectives,
-        "params": all_parameters(),
-    }
-    if group not in choices:
-        raise unknown("group", group, ("params", "objectives"))
-    raise unknown({None: "column", "objectives": "objective", "params": "parameter"}[group], name, choices[group])
+    match group:
+        case None:
+            raise unknown_column(name, [*_GETTERS, *objectives, *all_parameters()])
+        case "objectives":
+            raise unknown("objective", name, objectives)
+        case "params":
+            raise unknown("parameter", name, all_parameters())
+    raise unknown("group", group, ("params", "objectives"))
 
 
 def _objective(name: str) -> _Getter:
@@ -89,8 +99,11 @@ def _parameter(name: str) -> _Getter:
 
 
 def to_json(columns: Columns) -> list[dict[str, Any]]:
-    """A dictionary each trial, for JSON: times as ISO 8601, NaN and infinities as None."""
-    plain = [[_plain(value) for value in values] for values in columns.values()]
+    """A dictionary each trial, for JSON: times as ISO 8601, NaN and infinities as None, architectures as objects."""
+    plain = [
+        [value and json.loads(value) if name == "architecture" else _plain(value) for value in values]
+        for name, values in columns.items()
+    ]
     return [dict(zip(columns, row, strict=True)) for row in zip(*plain, strict=True)]
 
 
@@ -131,6 +144,12 @@ def _cell(value: Any) -> Any:
 
 def _of_one_type(values: list[Any]) -> list[Any]:
     kinds = {type(value) for value in values if value is not None}
-    if len(kinds) < 2 or kinds == {int, float}:
+    if kinds == {int, float} or (kinds == {int} and not all(_fits(value) for value in values)):
+        return [value if value is None else float(value) for value in values]
+    if len(kinds) < 2:
         return values
     return [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
+
+
+def _fits(value: int | None) -> bool:
+    return value is None or -(2**63) <= value < 2**63

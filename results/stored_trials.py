@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, TypeVar
 
 from sqlalchemy.engine import Connection
@@ -47,7 +48,6 @@ class StoredTrials:
         *,
         sort: str | None = None,
         limit: int | None = None,
-        with_parameters: bool = True,
     ) -> list[TrialRecord]:
         """The trials for which an expression holds, in order; all by number, if nothing is asked for.
 
@@ -62,7 +62,7 @@ class StoredTrials:
             chosen = Chosen(self.study, ids)
             attributes = tables.trial_attributes(connection, chosen, _ATTRIBUTES)
             curves = tables.curves(connection, chosen)
-            parameters = tables.parameters(connection, chosen) if with_parameters else {}
+            parameters = tables.parameters(connection, chosen)
             records = {
                 trial.id: _record(
                     trial,
@@ -86,6 +86,11 @@ class StoredTrials:
         with reading(self.url) as connection:
             on_front = self._front(tables.final_values(connection, Chosen(self.study), self.objectives))
             return len(self._select(connection, on_front, where))
+
+    def distributions(self) -> dict[str, list[str]]:
+        """What each parameter was drawn from, by its name, as Optuna's JSON; several where its range was changed."""
+        with reading(self.url) as connection:
+            return tables.distributions(connection, self.study)
 
     def _front(self, finals: Mapping[int, Mapping[str, float]]) -> set[int]:
         """The ids of the trials on the front."""
@@ -122,20 +127,26 @@ def _record(
         architecture_json=said.get("architecture"),
         architecture_id=_decoded(said, "architecture_id", str),
         accuracy=final.get("accuracy", last),
-        flops=_whole(final.get("flops")) if flops is None else flops,
-        params=_whole(final.get("params")) if params is None else params,
+        flops=_cost(final.get("flops")) if flops is None else flops,
+        params=_cost(final.get("params")) if params is None else params,
         epochs=max(curve, default=None if complete else 0),
         duration_s=(trial.ended - trial.started).total_seconds() if trial.ended and trial.started else None,
         started=trial.started,
         is_pareto=is_pareto,
         curve=tuple(curve.values()),
+        steps=tuple(curve),
         fail_reason=_decoded(said, "fail_reason", str),
         baseline=_decoded(said, "baseline", str),
         checkpoint=checkpoint,
         parameters=parameters,
-        metrics=(_decoded(said, "ending", dict) or {}).get("metrics", {}),
+        metrics=_metrics(_decoded(said, "ending", dict) or {}),
         objectives=final,
     )
+
+
+def _metrics(ending: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = ending.get("metrics")
+    return found if isinstance(found, dict) else {}
 
 
 def _decoded(said: Mapping[str, str], key: str, kind: type[_T]) -> _T | None:
@@ -144,6 +155,8 @@ def _decoded(said: Mapping[str, str], key: str, kind: type[_T]) -> _T | None:
     return value if type(value) is kind else None
 
 
-def _whole(value: float | None) -> int | None:
-    """A count that was an objective, which Optuna keeps as a float."""
-    return int(value) if value is not None and value % 1 == 0 else None
+def _cost(value: float | None) -> float | None:
+    """A count that was an objective, which Optuna keeps as a float; others than senas may count in millions."""
+    if value is None or not isfinite(value):
+        return None
+    return int(value) if value % 1 == 0 else value

@@ -119,13 +119,20 @@ class Study:
         """The names of all parameters that a trial of the study has, sorted."""
         return tuple(sorted({name for record in self.records for name in record.parameters}))
 
+    @cached_property
+    def distributions(self) -> Mapping[str, Sequence[str]]:
+        """What each parameter was drawn from, by its name, as Optuna's JSON; several where its range was changed.
+
+        Nothing is known of it in a study that is made of records alone.
+        """
+        return self._stored.distributions() if self._stored else {}
+
     def trials(
         self,
         where: str | None = None,
         *,
         sort: str | None = None,
         limit: int | None = None,
-        with_parameters: bool = True,
     ) -> list[TrialRecord]:
         """The trials for which an expression holds; all of :attr:`records`, if nothing is asked for.
 
@@ -134,14 +141,13 @@ class Study:
             sort: a name such as ``accuracy``, or ``-accuracy`` for from high to low; by number, if not given. Trials
                 that lack it come last.
             limit: at most so many.
-            with_parameters: False leaves them out of the records, which are then read faster.
 
         Raises:
             InputError: the expression or the name is wrong; the message names what, and where.
         """
-        if where is None and sort is None and limit is None and with_parameters:
+        if where is None and sort is None and limit is None:
             return list(self.records)
-        return self._in_db().read(where, sort=sort, limit=limit, with_parameters=with_parameters)
+        return self._in_db().read(where, sort=sort, limit=limit)
 
     def count(self, where: str | None = None) -> int:
         """How many trials an expression holds for, without reading them.
@@ -267,7 +273,7 @@ def open_study(url: str, name: str) -> Study:
     """
     with reading(url) as connection:
         check_schema(connection)
-        study_id = _find(name, tables.study_ids(connection))
+        study_id = find_study(connection, name)
         objectives = tables.objectives(connection, study_id)
         attributes = tables.study_attributes(connection, study_id)
     if "config" not in attributes:  # the intermediate values of our own are the accuracy, whatever the objectives
@@ -276,7 +282,13 @@ def open_study(url: str, name: str) -> Study:
     return Study(name=name, user_attrs=attributes, objectives=objectives, stored=stored)
 
 
-def _find(name: str, ids: Mapping[str, int]) -> int:
+def find_study(connection: Connection, name: str) -> int:
+    """A study's id in the DB.
+
+    Raises:
+        InputError: there is no such study; the message names the nearest.
+    """
+    ids = tables.study_ids(connection)
     if not ids:
         raise InputError(f"there is no study '{name}': the DB holds no studies yet")
     if name not in ids:
@@ -324,6 +336,6 @@ def _by_accuracy(record: TrialRecord) -> tuple[float, float, int]:
     return (-(record.accuracy or 0.0), inf if record.flops is None else record.flops, record.number)
 
 
-def _within(cost: int | None, limit: float | None) -> bool:
+def _within(cost: float | None, limit: float | None) -> bool:
     """Whether a cost keeps a limit; an unknown cost keeps none."""
     return limit is None or (cost is not None and cost <= limit)

@@ -31,6 +31,17 @@ from results.schema import (
     VALUES,
 )
 
+_KINDS: dict[str, type] = {
+    "config": dict,
+    "epochs": int,
+    "normalisation": dict,
+    "fingerprints": dict,
+    "images": dict,
+    "checkpoints": str,
+    "runs": list,
+}
+"""What senas writes of a study, by the name of the user attribute."""
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -84,9 +95,10 @@ def objectives(connection: Connection, study: int) -> tuple[Objective, ...]:
 
 
 def study_attributes(connection: Connection, study: int) -> dict[str, Any]:
-    """The user attributes of a study."""
+    """The user attributes of a study; one that has a name of senas's and is of another kind is somebody else's."""
     rows = _rows(connection, _of_study(STUDY_ATTRIBUTES, study, "key", "value_json"))
-    return {key: json.loads(value) for key, value in rows}
+    decoded = {key: json.loads(value) for key, value in rows}
+    return {key: value for key, value in decoded.items() if isinstance(value, _KINDS.get(key, object))}
 
 
 def trial_rows(connection: Connection, chosen: Chosen) -> list[TrialRow]:
@@ -148,6 +160,15 @@ def choices(connection: Connection, study: int, parameter: str) -> dict[str, lis
     texts = _of_trials(PARAMETERS, Chosen(study), "distribution_json").where(PARAMETERS.c.param_name == parameter)
     found = {text: json.loads(text) for (text,) in _rows(connection, texts.distinct())}
     return {text: said["attributes"].get("choices") for text, said in found.items()} or None
+
+
+def distributions(connection: Connection, study: int) -> dict[str, list[str]]:
+    """The distributions of each parameter by name, as JSON text, each once."""
+    query = _of_trials(PARAMETERS, Chosen(study), "param_name", "distribution_json").distinct()
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, text in sorted(_rows(connection, query)):
+        found[name].append(text)
+    return dict(found)
 
 
 def is_state(state: State) -> sa.ColumnElement[bool]:

@@ -25,7 +25,7 @@ def unknown(what: str, given: object, choices: Iterable[object]) -> InputError:
     names = [str(choice) for choice in choices]
     near = get_close_matches(str(given), names, n=_FEW, cutoff=0.5)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    if len(names) <= _MANY:
-        return InputError(f"unknown {what} {str(given)!r}: {hint}(one of: {', '.join(names)})")
-    shown = near or names[:_FEW]
-    return InputError(f"unknown {what} {str(given)!r}: {hint}(of {len(names)}, such as: {', '.join(shown)})")
+    shown = names if len(names) <= _MANY else near or names[:_FEW]
+    which = "one of" if len(names) <= _MANY else f"of {len(names)}, such as"
+    choose = f"({which}: {', '.join(shown)})" if near else f"{which}: {', '.join(shown)}"
+    return InputError(f"unknown {what} {str(given)!r}: {hint}{choose}")

@@ -312,7 +312,7 @@ def _stylesheet() -> str:
 
     rules = [
         f".senas{{{variables(0)}font-family:{_SANS};font-variant-numeric:tabular-nums}}",
-        f"@media (prefers-color-scheme:dark){{.senas{{{variables(1)}}}}}",
+        f"@media screen{{@media (prefers-color-scheme:dark){{.senas{{{variables(1)}}}}}}}",
         ".senas .line{fill:none;stroke-width:1.5;stroke-linecap:round;stroke-linejoin:round}",
         ".senas .shape{stroke-width:1.5}",
         ".senas .mark{stroke-width:1}",

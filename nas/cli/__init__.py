@@ -3,11 +3,14 @@
 A command's module is loaded when the command is run, so that none waits for what only another one needs.
 """
 
+import signal
 import sys
+import threading
 import traceback
 from collections import UserDict
 from importlib import import_module
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -41,7 +44,7 @@ COMMANDS = {
         "Show which choices matter and in which direction, how far early epochs foretell the last, and the progress.",
     ),
     "excitation": (
-        "nas.cli.analyzing:excitation",
+        "nas.cli.excitation:excitation",
         "Study what the SE blocks of an exported network do: their gates, class by class (arXiv 1709.01507, 7.2).",
     ),
     "report": (
@@ -149,6 +152,9 @@ def _senas() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits."""
+    # As for Ctrl-C, what is half made is cleared away.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _end)
     given = sys.argv[1:] if arguments is None else arguments
     words = [word for word in given if word != "--debug"]
     debug = len(words) < len(given)
@@ -160,6 +166,10 @@ def main(arguments: list[str] | None = None) -> None:
         hint = "" if debug else " (--debug shows where)"
         code = _tell(f"{type(error).__name__}: {error}{hint}", error, debug, code=1)
     sys.exit(code)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def _tell(message: str, error: Exception, debug: bool, *, code: int) -> int:

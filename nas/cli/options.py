@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -21,3 +22,15 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a key of the configuration, such as search.epochs=20.", metavar="KEY=VALUE"),
 ]
+
+
+def storage_words(storage: str) -> str:
+    """What makes a command that is pasted into a shell find the study DB: " --storage URL", or nothing.
+
+    A password is not shown.
+    """
+    if storage == DEFAULT_STORAGE:
+        return ""
+    from results.database import parse_url, shown  # SQLAlchemy takes a third of a second to load
+
+    return f" --storage {shlex.quote(shown(parse_url(storage)))}"

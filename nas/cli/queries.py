@@ -8,6 +8,7 @@ import typer
 from nas.cli.formats import Format, format_of, write_trials
 from nas.cli.options import DEFAULT_STORAGE, AsJson, MaxFlops, MaxParams, Storage, StudyName, SvgFile
 from nas.cli.render import console, count, plain_table, print_json, short_path, sparkline, trial_table, value_table
+from results.query.language import split_names
 from results.records import TrialRecord
 from results.remote import is_remote
 from results.study import Study, open_study
@@ -54,7 +55,7 @@ def trials(
         str | None, typer.Option(help="Only trials for which this holds: \"accuracy > 0.9 and state == 'COMPLETE'\".")
     ] = None,
     sort: Annotated[str | None, typer.Option(help="Sort by this key; -KEY for descending.", metavar="KEY")] = None,
-    limit: Annotated[int | None, typer.Option(min=0, help="At most so many.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=2**31 - 1, help="At most so many.")] = None,
     columns: Annotated[
         str | None, typer.Option(help="Only these keys, such as number,accuracy,layer1.position.", metavar="KEY,...")
     ] = None,
@@ -70,11 +71,10 @@ def trials(
     at 50 trials if there is no --limit; the other formats have all.
     """
     wanted = format_of(form, output, as_json)
+    keys = None if columns is None else split_names(columns)
     opened = open_study(storage, study)
-    keys = None if columns is None else [key.strip() for key in columns.split(",")]
     if wanted != "table":
-        all_of_json = wanted == "json" and keys is None
-        found = opened.trials(where, sort=sort, limit=limit, with_parameters=not all_of_json)
+        found = opened.trials(where, sort=sort, limit=limit)
         write_trials(wanted, opened, found, keys, output)
         return
     found = opened.trials(where, sort=sort, limit=_SHOWN if limit is None else limit)

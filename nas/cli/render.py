@@ -40,11 +40,14 @@ def json_lines(document: Any) -> Iterator[str]:
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """A console as wide as the terminal, or wide enough for a whole table where there is none."""
+    """A console as wide as the terminal, or wide enough for a whole table where there is none.
+
+    Brackets and colons in what is printed are just that: names of studies and reasons of failures have them.
+    """
     from rich.console import Console
 
-    made = Console(stderr=stderr, highlight=False)
-    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=160)
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    return made if made.is_terminal else Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=160)
 
 
 def short_path(path: Path) -> Path:
@@ -144,7 +147,7 @@ def site_table(rows: Iterable["Row"]) -> "Table":
 def sparkline(curve: Sequence[float]) -> str:
     """A curve of values in [0, 1] as one character each; what is not a number is a space."""
     top = len(_SPARKS) - 1
-    return "".join(_SPARKS[min(top, max(0, round(value * top)))] if not isnan(value) else " " for value in curve)
+    return "".join(" " if isnan(value) else _SPARKS[round(min(1.0, max(0.0, value)) * top)] for value in curve)
 
 
 def count(number: float | None) -> str:

@@ -1,6 +1,5 @@
 """The command search: runs or goes on with a search, and ends by saying what came of it."""
 
-import os
 import re
 import shlex
 import shutil
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.options import DEFAULT_STORAGE, AsJson, ConfigFile, Download, Overrides, Storage
+from nas.cli.options import DEFAULT_STORAGE, AsJson, ConfigFile, Download, Overrides, Storage, storage_words
 from nas.cli.queries import print_front
 from nas.cli.render import console, print_json, short_path
 from nas.cli.reporting import write_report
@@ -57,18 +56,14 @@ def search(
         return search(checked, storage, address=address, time_budget=budget, listener=listener)
 
     outcome = with_progress(run, checked, time_budget=time_budget, log_level=log_level)
-    report = None if outcome.signal else checked.folder / REPORT  # who interrupts it wants it to end
-    if report is not None:
-        write_report(checked.study, storage, report)
-    _conclude(checked, open_study(storage, checked.study), storage, outcome, report, as_json)
+    _conclude(checked, open_study(storage, checked.study), storage, outcome, as_json)
     exit_by_signal(outcome)
 
 
-def _conclude(
-    config: Config, study: Study, storage: str, outcome: "Outcome", report: Path | None, as_json: bool
-) -> None:
+def _conclude(config: Config, study: Study, storage: str, outcome: "Outcome", as_json: bool) -> None:
     best = study.best()
     if as_json:
+        report = _report(config, storage, outcome)
         print_json(
             {
                 "study": study.name,
@@ -83,10 +78,20 @@ def _conclude(
         print_front(study, study.front())
         console().print()
         _print_what_is_left(config, study, outcome)
-        _print_places(storage, report)
+        _print_places(storage, _report(config, storage, outcome))
         _print_next_commands(config, study, storage, outcome.exhausted)
     if best is None and (reasons := [trial.fail_reason for trial in study.trials() if trial.fail_reason]):
         raise RuntimeError(f"no trial was completed; the first failure was: {reasons[0]}")
+
+
+def _report(config: Config, storage: str, outcome: "Outcome") -> Path | None:
+    """Writes the report, unless the search was interrupted: who does that wants it to end."""
+    if outcome.signal is not None:
+        return None
+    file = config.folder / REPORT
+    file.parent.mkdir(parents=True, exist_ok=True)  # checkpoints may lie elsewhere, or there are none
+    write_report(config.study, storage, file)
+    return file
 
 
 def _print_what_is_left(config: Config, study: Study, outcome: "Outcome") -> None:
@@ -102,20 +107,19 @@ def _print_what_is_left(config: Config, study: Study, outcome: "Outcome") -> Non
 
 def _print_places(storage: str, report: Path | None) -> None:
     out = console()
-    out.print(f"study DB  {shown(parse_url(storage))}", soft_wrap=True, markup=False)
+    out.print(f"study DB  {shown(parse_url(storage))}", soft_wrap=True)
     if report is not None:
-        out.print(f"report    {short_path(report)}", soft_wrap=True, markup=False)
+        out.print(f"report    {short_path(report)}", soft_wrap=True)
 
 
 def _print_next_commands(config: Config, study: Study, storage: str, exhausted: bool) -> None:
-    by_itself = storage in (DEFAULT_STORAGE, os.environ.get("SENAS_STORAGE"))
-    at = "" if by_itself else f" --storage {shown(parse_url(storage))}"
+    at = storage_words(storage)
     steps = {"all trials": f"trials {study.name}{at} --sort=-accuracy --limit 10"}
     best = study.best()
     if best is not None:
         steps["the best, site by site"] = f"show {study.name}{at}"
         steps["the best as files"] = f"export {study.name}{at} -o DIR"
-        steps["is it better than the baselines?"] = "evaluate DIR --baselines --seeds 5"
+        steps["is it better than the baselines?"] = f"evaluate DIR{at} --baselines --seeds 5"
     if not exhausted and _ended(study) >= config.search.trials:
         again = _this_command().replace(storage, shown(parse_url(storage)))
         steps["add trials"] = f"{again} --trials {2 * config.search.trials}"
@@ -125,7 +129,7 @@ def _print_next_commands(config: Config, study: Study, storage: str, exhausted: 
     program = _program()
     width = max(len(command) for command in steps.values())
     for what, command in steps.items():
-        out.print(f"  {program} {command:<{width}}  # {what}", soft_wrap=True, markup=False)
+        out.print(f"  {program} {command:<{width}}  # {what}", soft_wrap=True)
 
 
 def _ended(study: Study) -> int:

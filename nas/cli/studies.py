@@ -1,6 +1,7 @@
 """Commands on whole studies: copy, delete, compare, and dashboard, which shows all of a DB in the browser."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Annotated
@@ -16,9 +17,10 @@ from results.comparing import compare as compare_studies
 from results.database import parse_url, reading, shown
 from results.records import State
 from results.remote import is_remote
-from results.study import StudySummary, open_study, studies
-from results.tables import study_attributes, study_ids
-from search_space.errors import InputError, unknown
+from results.schema import check_schema
+from results.study import find_study, open_study, studies
+from results.tables import Chosen, study_attributes, study_ids, trial_rows
+from search_space.errors import InputError
 
 _LOOPBACK = "127.0.0.1"
 
@@ -33,16 +35,15 @@ def copy(
 
     The study is only read, and a search may be writing it. The other DB is made if it does not exist.
     """
-    _find(storage, study)  # before a DB is made for it
+    _check_that_there_is(study, storage)  # before a DB is made for it
     from nas.storage import open_storage, writing_engine
     from results.copying import copy_study
 
     name = new_name or study
     open_storage(to)
     copy_study(storage, study, writing_engine(to), name)
-    copied = _find(to, name)
     out = console()
-    out.print(f"Copied study '{study}' to '{name}' in {shown(parse_url(to))}: {_counted(copied)}", soft_wrap=True)
+    out.print(f"Copied study '{study}' to '{name}' in {shown(parse_url(to))}: {_counted(to, name)}", soft_wrap=True)
     if (place := _checkpoints(to, name)) is not None:
         out.print(f"Both have their checkpoints in {place}: go on with one of the two only.", soft_wrap=True)
 
@@ -56,21 +57,25 @@ def delete(
 
     A study that a search is writing is not deleted.
     """
-    _find(storage, study)
+    _check_that_there_is(study, storage)
     if not yes and not sys.stdin.isatty():
         raise InputError(f"there is no terminal to ask at whether to delete study '{study}': say so by --yes")
     import optuna
+    from sqlalchemy.exc import DBAPIError
 
     from nas.lease import Lease
     from nas.storage import open_storage
 
     out = console()
-    with Lease.take(storage, study, tell=console(stderr=True).print):
-        out.print(_what_is_lost(storage, study), soft_wrap=True)
-        if not yes and not _confirmed():
-            out.print("Nothing is deleted.")
-            raise typer.Exit(1)
-        optuna.delete_study(study_name=study, storage=open_storage(storage))
+    try:
+        with Lease.take(storage, study, tell=console(stderr=True).print):
+            out.print(_what_is_lost(storage, study), soft_wrap=True)
+            if not yes and not _confirmed():
+                out.print("Nothing is deleted.")
+                raise typer.Exit(1)
+            optuna.delete_study(study_name=study, storage=open_storage(storage))
+    except DBAPIError as error:
+        raise InputError(f"study '{study}' cannot be deleted from {shown(parse_url(storage))}: {error.orig}") from error
     out.print(f"Deleted study '{study}'.", soft_wrap=True)
 
 
@@ -126,19 +131,18 @@ class _SilentHandler(WSGIRequestHandler):
         pass
 
 
-def _find(storage: str, name: str) -> StudySummary:
-    summaries = {summary.name: summary for summary in studies(storage)}
-    if not summaries:
-        raise InputError(f"there is no study '{name}': the DB holds no studies yet")
-    if name not in summaries:
-        raise unknown("study", name, summaries)
-    return summaries[name]
+def _check_that_there_is(study: str, storage: str) -> None:
+    with reading(storage) as connection:
+        check_schema(connection)
+        find_study(connection, study)
 
 
-def _counted(study: StudySummary) -> str:
+def _counted(storage: str, study: str) -> str:
     """How many trials a study has, such as "40 trials (17 complete, 23 pruned)"."""
-    states = ", ".join(f"{number} {state.lower()}" for state, number in study.trials.items() if number)
-    return f"{sum(study.trials.values())} trials" + (f" ({states})" if states else "")
+    with reading(storage) as connection:
+        trials = trial_rows(connection, Chosen(study_ids(connection)[study]))
+    states = ", ".join(f"{number} {state.lower()}" for state, number in Counter(row.state for row in trials).items())
+    return f"{len(trials)} trials" + (f" ({states})" if states else "")
 
 
 def _checkpoints(storage: str, name: str) -> str | None:
@@ -149,7 +153,7 @@ def _checkpoints(storage: str, name: str) -> str | None:
 
 
 def _what_is_lost(storage: str, name: str) -> str:
-    lost = f"Study '{name}' in {shown(parse_url(storage))}: {_counted(_find(storage, name))}"
+    lost = f"Study '{name}' in {shown(parse_url(storage))}: {_counted(storage, name)}"
     place = _checkpoints(storage, name)
     return lost if place is None else f"{lost}\nNot deleted: its checkpoints in {place}, and what was exported."
 

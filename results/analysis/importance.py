@@ -1,15 +1,16 @@
 """Which parameters matter: PED-ANOVA and fANOVA, as Optuna has them.
 
 Optuna is given a study of its own in memory, so it never touches the study DB. It holds the trials that had a choice,
-each with one objective as a loss. The ranges of numerical parameters are those of the values seen.
+each with one objective as a loss. Parameters have the distributions that the study DB holds; in a study that is made of
+records alone, those of the values seen.
 """
 
 import random
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from results.analysis.comparable import Outcome
 from results.analysis.findings import Importance
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Sample = Sequence[tuple[TrialRecord, float]]
 """Trials, and the loss of each in one objective."""
+Distributions: TypeAlias = "Mapping[str, BaseDistribution]"
+"""What each parameter is drawn from, by its name; choices are texts."""
 
 _FEWEST_TRIALS = 20
 # Of a parameter that does nothing, PED-ANOVA makes about as much as one over the number of the best trials. With
@@ -33,7 +36,6 @@ _FEWEST_AT_THE_TOP = 10
 _TREES = 32
 _MOST_TRIALS_OF_THE_FOREST = 500
 _USUALLY_ASKED = 0.9
-_MOST_CATEGORIES = 16  # fewer whole numbers are choices, as all of ours are
 
 
 def importances(study: Study, outcomes: Sequence[Outcome], seed: int, notes: list[str]) -> tuple[Importance, ...]:
@@ -61,7 +63,7 @@ def importances(study: Study, outcomes: Sequence[Outcome], seed: int, notes: lis
         elif len({loss for _, loss in sample}) == 1:
             notes.append(f"There are no importances for {objective.name}: it is the same in all trials.")
         else:
-            found += _of_objective(objective.name, sample, seed)
+            found += _of_objective(study, objective.name, sample, seed)
     return tuple(found)
 
 
@@ -77,22 +79,24 @@ def _losses(study: Study, objective: Objective, outcomes: Sequence[Outcome]) -> 
     yield from ((trial, objective.loss(value)) for trial, value in values if isfinite(value))
 
 
-def _of_objective(name: str, sample: Sample, seed: int) -> Iterator[Importance]:
+def _of_objective(study: Study, name: str, sample: Sample, seed: int) -> Iterator[Importance]:
     with _quiet_optuna():
-        by_ped_anova = _ped_anova(sample)
-        by_fanova = _fanova(sample, seed)
+        distributions = _distributions(study, sample)
+        by_ped_anova = _ped_anova(sample, distributions)
+        by_fanova = _fanova(sample, distributions, seed)
     for parameter, importance in sorted(by_ped_anova.items(), key=lambda entry: (-entry[1], entry[0])):
         yield Importance(name, parameter, importance, by_fanova.get(parameter))
 
 
-def _ped_anova(sample: Sample) -> Mapping[str, float]:
+def _ped_anova(sample: Sample, distributions: Distributions) -> Mapping[str, float]:
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     top = max(_TOP_SHARE, _FEWEST_AT_THE_TOP / len(sample))
-    return get_param_importances(_in_memory(sample), evaluator=PedAnovaImportanceEvaluator(target_quantile=top))
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=top)
+    return get_param_importances(_in_memory(sample, distributions), evaluator=evaluator)
 
 
-def _fanova(sample: Sample, seed: int) -> Mapping[str, float]:
+def _fanova(sample: Sample, distributions: Distributions, seed: int) -> Mapping[str, float]:
     """By parameter, of those that are usually asked; nothing where those do not vary."""
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
@@ -106,18 +110,17 @@ def _fanova(sample: Sample, seed: int) -> Mapping[str, float]:
         return {}
     drawn = random.Random(seed).sample(having_all, min(len(having_all), _MOST_TRIALS_OF_THE_FOREST))
     forest = FanovaImportanceEvaluator(n_trees=_TREES, seed=seed)
-    found = get_param_importances(_in_memory(drawn), evaluator=forest, params=parameters)
+    found = get_param_importances(_in_memory(drawn, distributions), evaluator=forest, params=parameters)
     return {name: float(importance) for name, importance in found.items()}
 
 
-def _in_memory(sample: Sample) -> "optuna.Study":
+def _in_memory(sample: Sample, distributions: Distributions) -> "optuna.Study":
     import optuna
 
-    distributions = {name: _distribution(name, sample) for name in _names(sample)}
     study = optuna.create_study(direction="minimize")
     study.add_trials(
         optuna.trial.create_trial(
-            params=dict(trial.parameters),
+            params={name: _value(proposed, distributions[name]) for name, proposed in trial.parameters.items()},
             distributions={name: distributions[name] for name in trial.parameters},
             value=loss,
         )
@@ -126,16 +129,52 @@ def _in_memory(sample: Sample) -> "optuna.Study":
     return study
 
 
-def _distribution(name: str, sample: Sample) -> "BaseDistribution":
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+def _value(proposed: Any, distribution: "BaseDistribution") -> Any:
+    from optuna.distributions import CategoricalDistribution
+
+    return repr(proposed) if isinstance(distribution, CategoricalDistribution) else proposed
+
+
+def _distributions(study: Study, sample: Sample) -> Distributions:
+    recorded = study.distributions
+    return {
+        name: _recorded(recorded[name]) if name in recorded else _of_values(name, sample) for name in _names(sample)
+    }
+
+
+def _recorded(texts: Sequence[str]) -> "BaseDistribution":
+    """The one that was recorded; of several, which Optuna allows only of ranges, the range that holds them all."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution, json_to_distribution
+
+    first, *others = [json_to_distribution(text) for text in texts]
+    if isinstance(first, CategoricalDistribution):
+        return _of_choices(first.choices)
+    if not others:
+        return first
+    ranges = [each for each in (first, *others) if isinstance(each, (IntDistribution, FloatDistribution))]
+    low, high, log = min(r.low for r in ranges), max(r.high for r in ranges), ranges[0].log
+    if isinstance(first, IntDistribution):
+        return IntDistribution(int(low), int(high), log=log)
+    return FloatDistribution(low, high, log=log)
+
+
+def _of_values(name: str, sample: Sample) -> "BaseDistribution":
+    from optuna.distributions import FloatDistribution, IntDistribution
 
     values: list[Any] = [trial.parameters[name] for trial, _ in sample if name in trial.parameters]
     kinds = {type(value) for value in values}
-    if kinds == {int} and len(set(values)) > _MOST_CATEGORIES:
+    if kinds == {int}:
         return IntDistribution(min(values), max(values))
     if float in kinds and kinds <= {int, float}:
         return FloatDistribution(min(values), max(values))
-    return CategoricalDistribution(list(dict.fromkeys(values)))
+    return _of_choices(values)
+
+
+def _of_choices(values: Iterable[Any]) -> "BaseDistribution":
+    """By their texts: a study may choose among lists, which no set holds, and among 1 and True, which are equal."""
+    from optuna.distributions import CategoricalDistribution
+
+    return CategoricalDistribution(list(dict.fromkeys(map(repr, values))))
 
 
 def _names(sample: Sample) -> list[str]:
@@ -144,7 +183,7 @@ def _names(sample: Sample) -> list[str]:
 
 @contextmanager
 def _quiet_optuna() -> Iterator[None]:
-    """Without Optuna's word on every study it makes, and its warnings of values that few trials have."""
+    """Without Optuna's word on every study it makes, and its warnings of values that few have and of odd choices."""
     import optuna
 
     verbosity = optuna.logging.get_verbosity()

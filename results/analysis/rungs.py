@@ -1,12 +1,15 @@
 """How well the order of trials after a few epochs foretells the order at the end, on which ASHA relies."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from math import atanh, isfinite, sqrt, tanh
 
 from scipy.stats import norm, spearmanr
 
 from results.analysis.findings import RungCorrelation
 from results.study import Study
+
+Curve = Mapping[int, float]
+"""Accuracies by epoch."""
 
 _FEWEST_TRIALS = 5
 _CONFIDENCE = 0.95
@@ -15,25 +18,35 @@ _CONFIDENCE = 0.95
 def rung_correlations(study: Study, notes: list[str]) -> tuple[RungCorrelation, ...]:
     """Spearman's correlation of the accuracies at each rung with those at the end, over the trials that have both.
 
-    The rungs are ASHA's; in a study that has none every recorded epoch is one. Only trials that ran to the end count.
-    Where ASHA stopped others these are a sample chosen by the very accuracies that are correlated, in which the
-    correlation is usually lower than over all trials.
+    The rungs are ASHA's; in a study that has none every recorded epoch is one. Only trials that have an accuracy after
+    the last epoch count. Where others were stopped before it these are a sample chosen by the very accuracies that are
+    correlated, in which the correlation is usually lower than over all trials.
     """
-    last = study.epochs or max((len(trial.curve) for trial in study.records), default=0)
-    curves = [trial.curve for trial in study.records if trial.curve and len(trial.curve) >= last]
-    if len(curves) < _FEWEST_TRIALS:
+    curves = [trial.by_epoch for trial in study.records if trial.curve]
+    last = study.epochs or max((max(curve) for curve in curves), default=0)
+    whole = [curve for curve in curves if last in curve]
+    if len(whole) < _FEWEST_TRIALS:
         notes.append(
-            f"There are no rank correlations: {len(curves)} trials have a curve to the last epoch, "
+            f"There are no rank correlations: {len(whole)} trials have a curve to the last epoch, "
             f"and at least {_FEWEST_TRIALS} are needed."
         )
         return ()
-    found = [_correlation(curves, epoch, last) for epoch in _rungs(study, last)]
-    if any(trial.state == "PRUNED" for trial in study.records):
+    found = [_correlation(whole, epoch, last) for epoch in _rungs(study, whole, last)]
+    told = tuple(correlation for correlation in found if correlation is not None)
+    if not told:
         notes.append(
-            "The rank correlations are of the trials that were never stopped, chosen by these very accuracies: "
-            "over all trials they would usually be higher."
+            f"There are no rank correlations: no epoch before {last} has an accuracy of at least {_FEWEST_TRIALS} of "
+            "the trials with one after it, or they are all equal."
         )
-    return tuple(correlation for correlation in found if correlation is not None)
+        return ()
+    stopped = sum(trial.state == "PRUNED" and last not in trial.by_epoch for trial in study.records)
+    if stopped:
+        notes.append(
+            f"The rank correlations are of the {len(whole)} trials with an accuracy after epoch {last}. The {stopped} "
+            "that were stopped before it are missing, and were chosen by such accuracies: over all trials the "
+            "correlations would usually be higher."
+        )
+    return told
 
 
 def spearman_interval(rho: float, trials: int) -> tuple[float, float]:
@@ -48,9 +61,9 @@ def spearman_interval(rho: float, trials: int) -> tuple[float, float]:
     return (-1.0 if rho < -one_swap else low), (1.0 if rho > one_swap else high)
 
 
-def _correlation(curves: list[tuple[float, ...]], epoch: int, last: int) -> RungCorrelation | None:
+def _correlation(curves: Sequence[Curve], epoch: int, last: int) -> RungCorrelation | None:
     """None where too few trials have both accuracies, or all have the same."""
-    pairs = [(curve[epoch - 1], curve[last - 1]) for curve in curves]
+    pairs = [(curve[epoch], curve[last]) for curve in curves if epoch in curve]
     pairs = [pair for pair in pairs if all(map(isfinite, pair))]
     early, late = zip(*pairs, strict=True) if pairs else ((), ())
     if len(pairs) < _FEWEST_TRIALS or len(set(early)) == 1 or len(set(late)) == 1:
@@ -59,11 +72,11 @@ def _correlation(curves: list[tuple[float, ...]], epoch: int, last: int) -> Rung
     return RungCorrelation(epoch, last, len(pairs), rho, *spearman_interval(rho, len(pairs)))
 
 
-def _rungs(study: Study, last: int) -> Iterator[int]:
+def _rungs(study: Study, curves: Sequence[Curve], last: int) -> Iterator[int]:
     match study.config:
         case {"search": {"asha": {"min_epochs": int(epoch), "eta": int(eta)}}}:
             while epoch < last:
                 yield epoch
                 epoch *= eta
         case _:
-            yield from range(1, last)
+            yield from sorted({epoch for curve in curves for epoch in curve if epoch < last})

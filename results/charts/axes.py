@@ -4,13 +4,18 @@ import altair as alt
 
 from results.study import Study
 
-_TITLES = {"flops": "FLOPs", "params": "parameters", "memory": "memory, bytes", "latency": "latency, s"}
+_TITLES = {"flops": "FLOPs", "params": "parameters"}
+_UNITS = {"memory": "bytes", "latency": "s"}
 _WHOLE = ("flops", "params", "memory")
 
 
 def title(study: Study, name: str) -> str:
-    """An objective or cost in words, such as "validation accuracy"."""
-    return f"{study.scored_by} accuracy" if name == "accuracy" else _TITLES.get(name, name)
+    """An objective or cost in words, such as "validation accuracy"; units are known of senas's own studies alone."""
+    if name == "accuracy":
+        return f"{study.scored_by} accuracy"
+    if name in _UNITS and study.config is not None:
+        return f"{name}, {_UNITS[name]}"
+    return _TITLES.get(name, name)
 
 
 def axis(name: str) -> alt.Axis:

@@ -28,8 +28,7 @@ _MOST_LABELS = 10
 def curves(study: Study) -> alt.TopLevelMixin | None:
     """The curve of every trial; a triangle ends one that ASHA stopped, a cross one that failed.
 
-    Lines mark the epochs at which trials were stopped, with how many were. Recorded epochs are taken to follow one
-    another up to a trial's last.
+    Lines mark the epochs at which trials were stopped, with how many were.
 
     Returns:
         None if no trial has a curve.
@@ -48,9 +47,9 @@ def curves(study: Study) -> alt.TopLevelMixin | None:
 
 def _entry(record: TrialRecord) -> dict[str, Any]:
     curve = [accuracy if isfinite(accuracy) else None for accuracy in record.curve]
-    before = max(0, (record.epochs or len(curve)) - len(curve))
     kind = _kind(record)
-    return {"number": record.number, "kind": kind, "opacity": _KINDS[kind][1], "before": before, "curve": curve}
+    epochs = list(record.by_epoch)
+    return {"number": record.number, "kind": kind, "opacity": _KINDS[kind][1], "epochs": epochs, "curve": curve}
 
 
 def _kind(record: TrialRecord) -> str:
@@ -63,19 +62,16 @@ def _kind(record: TrialRecord) -> str:
 
 def _end(entry: dict[str, Any]) -> dict[str, Any]:
     """The last epoch that has a number."""
-    place, accuracy = max((place, value) for place, value in enumerate(entry["curve"], start=1) if value is not None)
-    return {key: entry[key] for key in ("number", "kind")} | {"epoch": entry["before"] + place, "accuracy": accuracy}
+    pairs = zip(entry["epochs"], entry["curve"], strict=True)
+    epoch, accuracy = max((epoch, value) for epoch, value in pairs if value is not None)
+    return {key: entry[key] for key in ("number", "kind")} | {"epoch": epoch, "accuracy": accuracy}
 
 
 def _lines(drawn: Sequence[dict[str, Any]], x: alt.X, y: alt.Y) -> alt.Chart:
     kinds = [kind for kind in _KINDS if any(entry["kind"] == kind for entry in drawn)]
     colours = [_KINDS[kind][0] for kind in kinds]
-    unfolded: alt.Chart = (
-        alt.Chart(alt.InlineData(values=list(drawn)))
-        .transform_flatten(["curve"], ["accuracy"])
-        .transform_window(place="row_number()", groupby=["number"])
-        .transform_calculate(epoch="datum.before + datum.place")
-    )
+    folded = alt.Chart(alt.InlineData(values=list(drawn)))
+    unfolded = folded.transform_flatten(["epochs", "curve"], ["epoch", "accuracy"])
     lines: alt.Chart = unfolded.mark_line(strokeWidth=1.5, cursor="pointer").encode(
         x=x,
         y=y,
@@ -109,7 +105,7 @@ def _marks(ends: Sequence[dict[str, Any]], x: alt.X, y: alt.Y) -> alt.Chart:
 
 def _stops(records: Sequence[TrialRecord], x: alt.X) -> list[alt.Chart]:
     """A line at every epoch at which trials were stopped; how many, where there is room for it."""
-    stopped = Counter(record.epochs for record in records if record.state == "PRUNED" and record.epochs)
+    stopped = Counter(max(record.by_epoch) for record in records if record.state == "PRUNED" and record.curve)
     if not stopped:
         return []
     values = [{"epoch": epoch, "label": f"{count} out"} for epoch, count in sorted(stopped.items())]

@@ -10,7 +10,7 @@ from results.charts.look import LIGHT, WIDTH, styled
 if TYPE_CHECKING:
     from results.analysis import Effect
 
-_ROW = 24
+_ROW, _WIDEST = 24, 260
 
 
 def effects(found: "Sequence[Effect]") -> alt.TopLevelMixin | None:
@@ -21,12 +21,11 @@ def effects(found: "Sequence[Effect]") -> alt.TopLevelMixin | None:
     """
     if not found:
         return None
-    rows = [f"{effect.factor}: {effect.level}" for effect in found]
+    rows = [f"{effect.factor}: {effect.level} against {effect.reference}" for effect in found]
     values = [
         {
             "level": row,
-            "against": f"{effect.reference} ({effect.reference_trials} trials)",
-            "trials": effect.trials,
+            "trials": f"{effect.trials} against {effect.reference_trials}",
             "difference": 100 * effect.difference,
             "low": 100 * effect.low,
             "high": 100 * effect.high,
@@ -36,18 +35,17 @@ def effects(found: "Sequence[Effect]") -> alt.TopLevelMixin | None:
     ]
     looks = {"clear of zero": LIGHT["blue"], "may be nothing": LIGHT["faint"]}
     base = alt.Chart(alt.InlineData(values=values)).encode(
-        y=alt.Y("level:N", title=None, sort=rows).axis(ticks=False, grid=True),
+        y=alt.Y("level:N", title=None, sort=rows).axis(ticks=False, grid=True, labelLimit=_WIDEST),
         color=alt.Color("shown:N").scale(domain=list(looks), range=list(looks.values())),
         tooltip=[
-            alt.Tooltip("level:N", title="level"),
-            alt.Tooltip("against:N"),
-            alt.Tooltip("trials:Q"),
+            alt.Tooltip("level:N"),
+            alt.Tooltip("trials:N"),
             alt.Tooltip("difference:Q", title="points", format="+.2f"),
             alt.Tooltip("low:Q", title="from", format="+.2f"),
             alt.Tooltip("high:Q", title="to", format="+.2f"),
         ],
     )
-    across = alt.X("low:Q", title="accuracy, percentage points").axis(format="+~g", tickCount=5).scale(padding=8)
+    across = alt.X("low:Q", title="accuracy, percentage points").axis(format="+.3~f", tickCount=5).scale(padding=8)
     interval = base.mark_rule(strokeWidth=2.5).encode(x=across, x2="high:Q")
     point = base.mark_point(filled=True, size=80, opacity=1).encode(x="difference:Q")
     zero = alt.Chart(alt.InlineData(values=[{"zero": 0}])).mark_rule(color=LIGHT["muted"]).encode(x="zero:Q")

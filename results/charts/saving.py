@@ -9,6 +9,9 @@ import altair as alt
 from results.files import write_bytes
 from search_space.errors import InputError
 
+VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+"""The version of Vega-Lite that altair writes, such as "6.4"."""
+
 _PIXELS_PER_INCH = 144
 """Twice as many pixels as an inch on screen has: sharp in print too."""
 
@@ -28,16 +31,13 @@ def save(chart: alt.TopLevelMixin, file: Path) -> None:
 def _png(spec: Mapping[str, Any]) -> bytes:
     import vl_convert
 
-    return bytes(vl_convert.vegalite_to_png(dict(spec), vl_version=_VERSION, ppi=_PIXELS_PER_INCH))
+    return bytes(vl_convert.vegalite_to_png(dict(spec), vl_version=VEGA_LITE, ppi=_PIXELS_PER_INCH))
 
 
 def _svg(spec: Mapping[str, Any]) -> bytes:
     import vl_convert
 
-    return str(vl_convert.vegalite_to_svg(dict(spec), vl_version=_VERSION)).encode()
+    return str(vl_convert.vegalite_to_svg(dict(spec), vl_version=VEGA_LITE)).encode()
 
 
 _FORMATS: Mapping[str, Callable[[Mapping[str, Any]], bytes]] = {".png": _png, ".svg": _svg}
-
-_VERSION = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-"""Vega-Lite's, such as "6.4": the one that altair writes."""

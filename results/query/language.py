@@ -18,6 +18,7 @@ An expression is read, never run.
 import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from search_space.errors import InputError
@@ -38,7 +39,16 @@ _WORDS = ("and", "or", "not", "in", "is", "like", *_CONSTANTS)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r"}
 _SPECIAL = re.compile(r"[\\'\n\t\r]")
-_HINTS = {"=": "to compare, write ==", "'": "this text has no end", '"': "this text has no end"}
+_HINTS = {
+    "=": "to compare, write ==",
+    "'": "this text has no end",
+    '"': "this text has no end",
+    "&": "write 'and'",
+    "|": "write 'or'",
+    "!": "write 'not', or != to compare",
+}
+_NO_CHARACTER = re.compile("[\ud800-\udfff]")
+"""What Python makes of an argument's bytes that are not UTF-8."""
 _NAME = r"[^\W\d]\w*(?:\.\w+)*"
 _TOKEN = re.compile(
     rf"""
@@ -144,10 +154,29 @@ def parse_name(text: str) -> Name:
     Raises:
         InputError: it is something else.
     """
+    if not text.strip():
+        raise InputError("the name of a column is empty: write one such as accuracy")
     tree = parse(text)
     if not isinstance(tree, Name):
         raise InputError(f"`{_short(text)}` is no name of a column, such as accuracy, or of a parameter")
     return tree
+
+
+def split_names(text: str) -> list[str]:
+    """Names with commas between them: ``number, params['a,b']``.
+
+    Raises:
+        InputError: one of them is empty, or a text in one has no end.
+    """
+    if not text.strip():
+        raise InputError("no column is named: write some, such as number,accuracy")
+    commas = [token.at for token in _tokens(text) if (token.kind, token.text) == ("sign", ",")]
+    names = []
+    for before, end in pairwise([-1, *commas, len(text)]):
+        names.append(text[before + 1 : end].strip())
+        if not names[-1]:
+            raise wrong(text, end, "expected the name of a column")
+    return names
 
 
 def written(name: str, group: str, taken: Collection[str]) -> str:
@@ -269,7 +298,8 @@ class _Parser:
             if self._take(closing):
                 return inner
             members = [inner]
-            self._expect(",")
+            if not self._take(","):
+                raise self._unexpected(f"'{closing}'")
         else:
             members = []
         while not self._take(closing):
@@ -278,7 +308,8 @@ class _Parser:
                 self._expect(",")
         for member in members:
             if not isinstance(member, Constant):
-                raise wrong(self._expression, member.at, "a list holds numbers and texts alone")
+                quotes = f": write '{member.name}'" if isinstance(member, Name) and member.group is None else ""
+                raise wrong(self._expression, member.at, f"a list holds numbers and texts alone{quotes}")
         return Constants(at, tuple(member for member in members if isinstance(member, Constant)))
 
     def _nested(self, part: Callable[[], Node]) -> Node:
@@ -314,10 +345,16 @@ class _Parser:
             raise self._unexpected(f"'{text}'")
 
     def _unexpected(self, wanted: str) -> InputError:
+        # A word that was meant as an operator is a name, and what is unexpected is it or what follows it.
+        for token in self._tokens[max(0, self._next - 1) : self._next + 1]:
+            if token.kind == "name" and token.text.lower() in _WORDS and token.text not in _WORDS:
+                return wrong(self._expression, token.at, f"write '{token.text.lower()}' in small letters")
         return wrong(self._expression, self._token.at, f"expected {wanted}")
 
 
 def _tokens(expression: str) -> Iterator[_Token]:
+    if stray := _NO_CHARACTER.search(expression):
+        raise wrong(expression, stray.start(), "this is not UTF-8")
     at = 0
     while at < len(expression):
         match = _TOKEN.match(expression, at)
@@ -339,5 +376,5 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def _short(text: str) -> str:
-    text = " ".join(text.split())
+    text = " ".join(text.encode(errors="backslashreplace").decode().split())
     return text if len(text) <= 60 else f"{text[:57]}..."

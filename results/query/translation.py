@@ -1,14 +1,17 @@
 """From the tree of an expression to SQL.
 
 What a trial does not have is NULL: a comparison with it is false, and not NULL, so that ``not`` means what it says;
-arithmetic on it is NULL; only ``is None`` and ``== None`` ask for it. What SQL would raise an error for, or has
-another number for than Python, such as a division by zero, is NULL too.
+arithmetic on it is NULL; only ``is None`` and ``== None`` ask for it. A division by zero and NaN are NULL too. What is
+too large for a float is infinite on SQLite, and an error on PostgreSQL and MySQL.
 """
 
 import operator
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from math import nan
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -32,6 +35,8 @@ from results.records import STATES
 from results.schema import TRIALS
 from search_space.errors import InputError, unknown
 
+_N = TypeVar("_N", bound=Node)
+
 _ORDERS: dict[str, Callable[[Any, Any], Truth]] = {
     "==": operator.eq,
     "<": operator.lt,
@@ -46,6 +51,7 @@ _ARITHMETIC: dict[str, Callable[[Number, Number], Number]] = {
     "/": lambda a, b: a / sa.func.nullif(b, _number(0.0)),
 }
 _UNSORTABLE = ("architecture", "curve")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d(:\d\d(:\d\d(\.\d{1,6})?)?)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
 
 
 def matching(expression: str, names: Names) -> Truth:
@@ -122,7 +128,10 @@ class _Translation:
         if node.comparator in ("==", "!="):
             self._check_states(node.left, [node.right])
             self._check_states(node.right, [node.left])
-        left, right = self._value(node.left), self._value(node.right)
+        left, right = (
+            self._value(self._as_time(one, beside=other))
+            for one, other in ((node.left, node.right), (node.right, node.left))
+        )
         if not _share_a_kind(left, right):
             raise self._wrong(node, f"{_kind(left)} does not compare with {_kind(right)}")
         if node.comparator != "!=":
@@ -137,7 +146,8 @@ class _Translation:
         match node.right:
             case Constants(members=members):
                 self._check_states(node.left, members)
-                return self._among(node, self._value(node.left), members)
+                meant = [self._as_time(member, beside=node.left) for member in members]
+                return self._among(node, self._value(node.left), meant)
             case Name(name="curve", group=None):
                 number = self._number(node.left)
                 return sa.case((number.is_not(None), self._names.curve_has(number)))
@@ -205,6 +215,17 @@ class _Translation:
                 if isinstance(node, Constant) and node.value is not None and node.value not in STATES:
                     raise self._wrong(node, unknown("state", node.value, STATES))
 
+    def _as_time(self, node: _N, *, beside: Node) -> _N:
+        """A text that is compared with ``started``, as that has it; anything else as it is."""
+        if not (isinstance(beside, Name) and (beside.name, beside.group) == ("started", None)):
+            return node
+        if not (isinstance(node, Constant) and isinstance(node.value, str)):
+            return node
+        time = _in_utc(node.value)
+        if time is None:
+            raise self._wrong(node, "this is no time: write it as '2026-03-01' or '2026-03-01 12:30:00', in UTC")
+        return replace(node, value=time)
+
     def _wrong(self, node: Node, reason: object) -> InputError:
         return wrong(self._expression, node.at, reason)
 
@@ -246,6 +267,17 @@ def _kind(value: Value) -> str:
         case Value(text=None):
             return "a number"
     return "a number or a text"
+
+
+def _in_utc(text: str) -> str | None:
+    """A time as ``started`` has it; None if the text is none."""
+    if not _TIME.fullmatch(text):
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+        return (time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)).isoformat()
+    except (ValueError, OverflowError):  # the 30th of February, or a moment before the year 1
+        return None
 
 
 def _number(value: float) -> Number:

@@ -3,7 +3,8 @@
 What is not in the table of trials itself is a subquery of that trial, so an expression costs what it names.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf, isnan
@@ -42,9 +43,10 @@ COLUMNS = (
 )
 """What every trial has a value for, or None; the keys of ``--json`` and the baseline's name."""
 
+_HEADINGS = {"trial": "number"}
+"""Headings of the table for people, by the column that they are of; FLOPs and the like differ in case alone."""
+
 _LATER = CURVES.alias()
-_EXACT = 2.0**53
-"""Floats beyond this have no fractions, and may be too large for a bigint."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,16 +118,15 @@ class Names:
         return sa.case((is_state("COMPLETE"), _of_trial(CURVES, value, last)))
 
     def _cost(self, name: str) -> Number:
-        """What was recorded, or else the objective of that name, if it is a count."""
+        """What was recorded, or else the objective of that name, if it is a number."""
         written = TRIAL_ATTRIBUTES.c.value_json
         count = sa.case((written.regexp_match("^-?[0-9]+$"), sa.cast(written, sa.Double())))
         recorded = _attribute(name, count)
         if name not in self._objective_names:
             return recorded
         value = self._final(name)
-        small, finite = sa.func.abs(value) < _EXACT, sa.func.abs(value) < sa.literal(inf, sa.Double())
-        whole = sa.case((small, sa.case((sa.cast(value, sa.BigInteger()) == value, value))), (finite, value))
-        return sa.func.coalesce(recorded, whole)
+        finite = sa.func.abs(value) < sa.literal(inf, sa.Double())
+        return sa.func.coalesce(recorded, sa.case((finite, value)))
 
     def _objective(self, name: str) -> Value | None:
         return Value(self._final(name)) if name in self._objective_names else None
@@ -149,9 +150,24 @@ class Names:
         return tables.parameter_names(self._connection, self._study)
 
     def _unknown(self, name: str) -> InputError:
-        if name in STATES:
-            return InputError(f"unknown column '{name}': a state is text, so write it in quotes, '{name}'")
-        return unknown("column", name, dict.fromkeys([*COLUMNS, *self._objective_names, *self._parameter_names]))
+        if name in STATES or name in self._choices:
+            return InputError(f"unknown column '{name}': if it is meant as a text, write it in quotes, '{name}'")
+        return unknown_column(name, [*COLUMNS, *self._objective_names, *self._parameter_names])
+
+    @cached_property
+    def _choices(self) -> set[str]:
+        """The texts that a parameter of the study may be."""
+        drawn_from = tables.distributions(self._connection, self._study)
+        found = (json.loads(text)["attributes"].get("choices", ()) for texts in drawn_from.values() for text in texts)
+        return {choice for choices in found for choice in choices if isinstance(choice, str)}
+
+
+def unknown_column(name: str, choices: Iterable[str]) -> InputError:
+    """An error for a name that no column, objective or parameter has, with the nearest one suggested."""
+    known = dict.fromkeys(choices)
+    meant = [_HEADINGS.get(name.lower()), *(choice for choice in known if choice.lower() == name.lower())]
+    same = next(filter(None, meant), None)
+    return InputError(f"unknown column '{name}': did you mean '{same}'?") if same else unknown("column", name, known)
 
 
 def _of_trial(table: sa.TableClause, wanted: sa.ColumnElement[Any], *row: Truth) -> sa.ColumnElement[Any]:

@@ -2,5 +2,6 @@
 
 from results.report.evaluations import Evaluation, evaluations_of
 from results.report.page import Report, render
+from results.report.recommendation import recommend
 
-__all__ = ["Evaluation", "Report", "evaluations_of", "render"]
+__all__ = ["Evaluation", "Report", "evaluations_of", "recommend", "render"]

@@ -17,7 +17,7 @@
   const fraction = (value) => value.toFixed(4);
 
   function accuracy(trial) {
-    if (trial.accuracy !== undefined) {
+    if (trial.accuracy != null) {
       const interval = trial.interval ? ` (95%: ${trial.interval.map(fraction).join(" to ")})` : "";
       return fraction(trial.accuracy) + interval;
     }
@@ -30,17 +30,17 @@
       baseline: trial.baseline,
       failed: trial.reason,
       accuracy: accuracy(trial),
-      FLOPs: trial.flops && counted(trial.flops),
-      parameters: trial.params && counted(trial.params),
-      ...Object.fromEntries(Object.entries(trial.objectives || {}).map(([key, value]) => [key, String(value)])),
+      FLOPs: trial.flops == null ? undefined : counted(trial.flops),
+      parameters: trial.params == null ? undefined : counted(trial.params),
+      ...trial.objectives,
       epochs: trial.epochs,
-      duration: trial.duration && `${trial.duration.toFixed(1)} s`,
+      duration: trial.duration == null ? undefined : `${trial.duration.toFixed(1)} s`,
       backbone: trial.backbone,
       architecture: trial.id,
     };
     const list = element("dl");
     for (const [name, value] of Object.entries(known)) {
-      if (value === undefined || value === null) continue;
+      if (value == null) continue;
       list.append(element("dt", name), element("dd", String(value)));
     }
     return list;
@@ -86,7 +86,7 @@
     const { view } = await vegaEmbed(place, spec, { actions: false, renderer: "svg", ast: true });
     view.addEventListener("click", (event, item) => {
       const datum = item && item.datum;
-      if (datum && datum.number !== undefined) show(datum.number, true);
+      if (datum && datum.number != null) show(datum.number, true);
     });
     place.dataset.drawn = "yes";
   });

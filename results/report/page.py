@@ -6,12 +6,13 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import altair as alt
 import yaml
@@ -27,6 +28,7 @@ from results.charts.hypervolume import hypervolume
 from results.charts.importance import importance
 from results.charts.look import PALETTE, for_page
 from results.charts.rungs import rungs
+from results.charts.saving import VEGA_LITE
 from results.judgement import Comparison, Judgement, points
 from results.records import TrialRecord
 from results.report.evaluations import Evaluation
@@ -61,6 +63,17 @@ class Report:
         """None as long as nothing is COMPLETE, and for a final evaluation, as the test set is not to choose."""
         return None if self.study.scored_by == "test" else recommend(self.study)
 
+    @property
+    def exportable(self) -> bool:
+        """Whether ``senas export`` takes what it recommends: the architecture is known, and senas searched for it."""
+        found = self.recommendation
+        return found is not None and found.best.architecture is not None and self.study.config is not None
+
+    @cached_property
+    def in_shares(self) -> bool:
+        """Whether accuracies are from 0 to 1, so that a difference of 0.01 is a point; other programs have others."""
+        return all(0 <= record.accuracy <= 1 for record in self.study.records if _known(record.accuracy))
+
 
 def render(report: Report) -> str:
     """The text of the page. It holds nothing of the study that a browser could take for markup or a program."""
@@ -73,15 +86,18 @@ def render(report: Report) -> str:
     )
     environment.filters |= {"accuracy": _accuracy, "count": _count, "points": points, "percent": _percent}
     study, rows = report.study, _rows(report)
-    charts = {name: for_page(chart) for name, chart in _charts(report) if chart is not None}
-    scripts = [_vega(), (_HERE / "page.js").read_text()]
+    with ThreadPoolExecutor(1) as aside:  # that engine needs a second, and Python's lock at no time of it
+        vega = aside.submit(_vega)
+        charts = {name: for_page(chart) for name, chart in _charts(report) if chart is not None}
+        drawing = _drawing(report.recommendation)
+    scripts = [vega.result(), (_HERE / "page.js").read_text()]
     return environment.get_template("page.html").render(
         report=report,
         study=study,
         name=shlex.quote(study.name),
         state=Counter(record.state for record in study.records),
         recommendation=report.recommendation,
-        drawing=_drawing(report.recommendation),
+        drawing=drawing,
         rows=rows,
         costs=[cost for cost in _COSTS if any(row.costs[cost][0] is not None for row in rows)],
         more_rows=max(0, len(study.front()) - _MOST_ROWS),
@@ -92,6 +108,7 @@ def render(report: Report) -> str:
         failures=_failures(study.records),
         judged=[_judged(each) for each in report.evaluations],
         facts=_facts(study),
+        seeds=_seeds(study),
         runs=[_mapping(run) for run in study.user_attrs.get("runs", [])],
         config=None if study.config is None else yaml.safe_dump(dict(study.config), sort_keys=False),
         summarise=summarise,
@@ -149,11 +166,11 @@ def _images(report: Report) -> int | None:
 
 @dataclass(frozen=True)
 class _Row:
-    """A trial beside the recommended one: how many points better, and what it costs, with the share that is more."""
+    """A trial beside the recommended one: how much better, and what it costs, with the share that is more."""
 
     trial: TrialRecord
     difference: float | None
-    costs: Mapping[str, tuple[int | None, float | None]]
+    costs: Mapping[str, tuple[float | None, float | None]]
 
 
 def _rows(report: Report) -> list[_Row]:
@@ -167,7 +184,7 @@ def _rows(report: Report) -> list[_Row]:
 def _row(trial: TrialRecord, report: Report) -> _Row:
     best = report.recommendation.best if report.recommendation else None
     difference = None
-    if best and best.accuracy is not None and trial.accuracy is not None:
+    if best and _known(best.accuracy) and _known(trial.accuracy):
         difference = trial.accuracy - best.accuracy
     costs = {
         "FLOPs": (trial.flops, _more(trial.flops, best.flops if best else None)),
@@ -176,7 +193,7 @@ def _row(trial: TrialRecord, report: Report) -> _Row:
     return _Row(trial, difference, costs)
 
 
-def _more(cost: int | None, than: int | None) -> float | None:
+def _more(cost: float | None, than: float | None) -> float | None:
     return cost / than - 1 if cost is not None and than else None
 
 
@@ -217,11 +234,19 @@ def _facts(study: Study) -> dict[str, str]:
         "data": data.get("name"),
         "objectives": ", ".join(title(study, objective.name) for objective in study.objectives),
         "epochs": study.epochs,
-        "sampler": search.get("sampler"),
-        "seed": search.get("seed"),
+        **({"seeds": ", ".join(map(str, _seeds(study)))} if study.scored_by == "test" else _sampling(search)),
         "images": ", ".join(f"{split} {digits}" for split, digits in fingerprints.items()),
     }
     return {name: str(value) for name, value in known.items() if value not in (None, "")}
+
+
+def _sampling(search: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: search.get(name) for name in ("sampler", "seed")}
+
+
+def _seeds(study: Study) -> list[int]:
+    """Those that the trials of a final evaluation were trained with. No sampler ran in it."""
+    return sorted({seed for record in study.records if isinstance(seed := record.parameters.get("seed"), int)})
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -234,12 +259,9 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 @cache
 def _vega() -> str:
-    import vl_convert  # its engine takes a second to start
+    import vl_convert
 
-    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed", vl_version=_VERSION))
-
-
-_VERSION = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed", vl_version=VEGA_LITE))
 
 
 def _as_script(data: Any) -> Markup:
@@ -271,8 +293,13 @@ def _palette() -> str:
     return f":root{{{variables(0)}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{variables(1)}}}}}\n"
 
 
+def _known(value: float | None) -> TypeGuard[float]:
+    """Studies of other programs have values that are no numbers, or infinite."""
+    return value is not None and isfinite(value)
+
+
 def _accuracy(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    return f"{value:.4f}" if _known(value) else ""
 
 
 def _count(value: float | None) -> str:

@@ -1,12 +1,13 @@
 """Which architecture a study recommends, and how much its accuracy can be trusted.
 
-The rule is that of ``senas export``: the COMPLETE trial of highest accuracy, of equal ones the cheapest. The best of
-many on few images owes something to luck, so beside it stands the cheapest that these images cannot tell from it.
+The rule is that of ``senas export``: the COMPLETE trial of highest accuracy, of equal ones the cheapest. An accuracy
+that is no finite number counts as unknown. The best of many on few images owes something to luck, so beside it stands
+the cheapest that these images cannot tell from it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import isfinite, sqrt
 
 from results.records import TrialRecord
 from results.study import Study
@@ -36,13 +37,21 @@ class Recommendation:
 
 def recommend(study: Study) -> Recommendation | None:
     """The recommendation; None as long as no trial is COMPLETE."""
-    best = study.best()
+    known = [record for record in study.records if record.accuracy is not None and isfinite(record.accuracy)]
+    best = Study(study.name, study.user_attrs, study.objectives, known).best()
     if best is None or best.accuracy is None:
         return None
     images = study.scoring_images
-    interval = None if images is None else wilson(best.accuracy, images)
+    interval = interval_of(best, images)
     cheaper = None if interval is None else _cheapest(study.front(), best, interval)
     return Recommendation(best, images, interval, cheaper)
+
+
+def interval_of(record: TrialRecord, images: int | None) -> Interval | None:
+    """The 95% interval of a trial's accuracy; None if it is no share of images whose number is known."""
+    if images is None or record.accuracy is None or not 0 <= record.accuracy <= 1:
+        return None
+    return wilson(record.accuracy, images)
 
 
 def wilson(accuracy: float, images: int) -> Interval:

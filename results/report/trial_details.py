@@ -3,7 +3,7 @@
 from typing import Any
 
 from results.records import TrialRecord
-from results.report.recommendation import wilson
+from results.report.recommendation import interval_of
 from results.study import Study
 
 
@@ -24,7 +24,7 @@ def _details(record: TrialRecord, images: int | None) -> dict[str, Any]:
         "state": record.state,
         "baseline": record.baseline,
         "accuracy": record.accuracy,
-        "interval": wilson(record.accuracy, images) if images and record.accuracy is not None else None,
+        "interval": interval_of(record, images),
         "last": record.curve[-1] if record.curve else None,
         "flops": record.flops,
         "params": record.params,

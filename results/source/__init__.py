@@ -1,7 +1,8 @@
 """A network as one Python file that needs torch alone: the model.py of an export.
 
 From a traced network to its text: ``scopes`` finds which module calls what, ``forwards`` and ``constructors`` say it
-in Python, ``classes`` gives modules that differ in numbers alone one class, and ``writing`` puts the file together.
+in Python, ``growing`` shortens dense blocks, ``classes`` gives modules that differ in numbers alone one class, and
+``writing`` puts the file together.
 """
 
 from torch import fx, nn
@@ -30,5 +31,5 @@ def python_source(model: nn.Module, architecture: Architecture) -> str:
         raise InputError(f"only a network that senas built can be written as Python, not a {type(model).__name__}")
     own_code = OwnCode()
     blueprints = blueprints_of(model, architecture, own_code)
-    classes = classes_of(blueprints, taken=OF_THE_FILE.keys() | own_code.definitions.keys())
+    classes = classes_of(blueprints, taken=OF_THE_FILE.keys() | own_code.constants.keys() | own_code.definitions.keys())
     return written(architecture, classes, own_code)

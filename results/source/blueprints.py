@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from results.source.classes import Blueprint, camel_case
 from results.source.constructors import Collection, Constructor, Part, Term, of_torch
 from results.source.expressions import Expression, Text, call, literal
 from results.source.forwards import forward_of, torch_function
-from results.source.own_code import OwnCode, is_torchs
+from results.source.own_code import REWRITTEN, OwnCode, is_torchs, origin_of
 from results.source.scopes import Scope, is_chain, modules_from_outside, scopes_of
 from search_space.architecture import SE, Architecture
 from search_space.building import se_module
@@ -86,6 +87,8 @@ class _Network:
                 suffix=self._suffix(scope),
                 positions=self._positions(scope),
                 about=_about(kind),
+                given=_channels(scope.inputs),
+                gives=_channels(scope.outputs),
             )
         )
 
@@ -94,8 +97,22 @@ class _Network:
         methods = tuple(self._own_code.methods(module, path))
         attributes = tuple(_attributes(module, path, "\n".join(methods)))
         kind = type(module)
+        about = _about(kind)
+        if f"{kind.__module__}.{kind.__qualname__}" not in REWRITTEN:
+            about = " ".join(filter(None, (about, origin_of(kind.__module__))))
+        calls = [node for node in self._model.graph.nodes if node.op == "call_module" and node.target == path]
+        taken = [source for node in calls for source in node.all_input_nodes]
         return self._keep(
-            Blueprint(path, _class_name(kind), parts, attributes=attributes, methods=methods, about=_about(kind))
+            Blueprint(
+                path,
+                _class_name(kind),
+                parts,
+                attributes=attributes,
+                methods=methods,
+                about=about,
+                given=_channels(taken),
+                gives=_channels(calls),
+            )
         )
 
     def _chain(self, scope: Scope, parts: tuple[tuple[str, Term], ...]) -> Term:
@@ -107,7 +124,8 @@ class _Network:
         if self._count(kind, names, heads if is_plain else None) < _MANY or (is_plain and len(heads) < len(parts)):
             return Collection("nn.Sequential", parts)
         name = "".join(_SHORT.get(head, head) for head in heads) if is_plain else _class_name(kind)
-        return self._keep(Blueprint(scope.path, name, parts, is_chain=True))
+        given, gives = _channels(scope.inputs), _channels(scope.outputs)
+        return self._keep(Blueprint(scope.path, name, parts, is_chain=True, given=given, gives=gives))
 
     def _count(self, kind: type[nn.Module], names: list[str], heads: list[str] | None) -> int:
         """How many chains of a kind have modules of those names, and of those types if these are given."""
@@ -154,6 +172,12 @@ class _Network:
         return "nn.ModuleDict"
 
 
+def _channels(maps: list[fx.Node]) -> frozenset[int]:
+    """How many channels the first of some maps has; they may be its last dimension as well as its second."""
+    shape: tuple[int, ...] = maps[0].meta.get("shape", ()) if maps else ()
+    return frozenset((shape[1], shape[-1])) if len(shape) > 1 else frozenset()
+
+
 def _children(paths: list[str]) -> dict[str, dict[str, None]]:
     """The names of the modules in each module."""
     found: dict[str, dict[str, None]] = {}
@@ -179,11 +203,12 @@ def _check_nothing_is_shared(model: nn.Module) -> None:
 
 
 def _tensors(module: nn.Module, path: str) -> Iterator[tuple[str, Term]]:
+    usual = _usual(module)
     for name, parameter in module.named_parameters(recurse=False):
-        yield name, call("nn.Parameter", _zeros(parameter))
+        yield name, call("nn.Parameter", _constant(parameter, name, usual))
     for name, buffer in module.named_buffers(recurse=False):
         if name not in module._non_persistent_buffers_set:
-            yield name, call("nn.Buffer", _zeros(buffer))
+            yield name, call("nn.Buffer", _constant(buffer, name, usual))
         elif _without_repeats(buffer).numel() > _MOST_NUMBERS:
             raise InputError(
                 f"module {path} cannot be written as Python: no state dict has its buffer {name}; make it persistent"
@@ -210,10 +235,24 @@ def _without_repeats(tensor: Tensor) -> Tensor:
     return tensor[:1] if is_repeated else tensor
 
 
-def _zeros(tensor: Tensor) -> Expression:
+def _usual(module: nn.Module) -> nn.Module | None:
+    """A copy of a module of torch's kinds as its own reset leaves it, which has a norm's scales at one."""
+    reset = getattr(type(module), "reset_parameters", None)
+    if reset is None or not reset.__module__.startswith("torch.nn."):
+        return None
+    with torch.random.fork_rng(devices=[]):
+        copy = deepcopy(module)
+        reset(copy)
+    return copy
+
+
+def _constant(tensor: Tensor, name: str, usual: nn.Module | None) -> Expression:
+    """A tensor of the same size: ones where a reset gives ones, else zeros."""
+    start = None if usual is None else getattr(usual, name)
+    has_ones = start is not None and start.numel() > 0 and torch.equal(start, torch.ones_like(start))
     sizes = [literal(size, "size") for size in tensor.shape] or [Text("()")]
     dtype = {} if tensor.dtype is torch.float32 else {"dtype": Text(str(tensor.dtype))}
-    return call("torch.zeros", *sizes, **dtype)
+    return call("torch.ones" if has_ones else "torch.zeros", *sizes, **dtype)
 
 
 def _attributes(module: nn.Module, path: str, code: str) -> Iterator[tuple[str, Expression]]:
@@ -243,6 +282,7 @@ def _class_name(kind: type[nn.Module]) -> str:
 
 
 def _about(kind: type[nn.Module]) -> str:
-    """The first line of a class's docstring, if it is not a library's."""
+    """The first line of a class's docstring, if it is not a library's; without pointers to what is not in the file."""
     own = vars(kind).get("__doc__") or ""
-    return "" if kind.__module__.partition(".")[0] in _LIBRARIES else own.strip().partition("\n")[0]
+    first = own.strip().partition("\n")[0]
+    return "" if kind.__module__.partition(".")[0] in _LIBRARIES else re.sub(r"; arguments as for \w+", "", first)

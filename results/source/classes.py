@@ -6,6 +6,7 @@ generalization", Machine Intelligence 5, 1970).
 """
 
 import keyword
+import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +19,9 @@ from results.source.forwards import Forward
 
 _WIDTHS_IN = ("in_channels", "in_features", "num_features", "num_channels", "normalized_shape", "channels")
 _WIDTHS_OUT = ("out_channels", "out_features", "num_features", "num_channels", "normalized_shape", "channels")
+
+_COUNTED = 4
+"""From so many numbered parts on, such as a dense block's layers, a class is told from its like by their number."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class Blueprint:
         suffix: what tells its class from others of the same kind.
         positions: of the SE blocks that it is given.
         about: what its class is said to do.
+        given: how many channels the map has that it takes, by where channels may stand; empty if unknown.
+        gives: the same of the map that it gives.
     """
 
     path: str
@@ -46,6 +52,8 @@ class Blueprint:
     suffix: str = ""
     positions: tuple[str, ...] = ()
     about: str = ""
+    given: frozenset[int] = frozenset()
+    gives: frozenset[int] = frozenset()
 
     @property
     def outline(self) -> Hashable:
@@ -208,10 +216,17 @@ def _class_names(firsts: list[Blueprint], taken: set[str]) -> list[str]:
             continue
         more = [name for name, _ in blueprint.parts if name not in fewest[blueprint.kind] and name[0].isalpha()]
         names.append(
-            _free(blueprint.kind + "".join(f"With{camel_case(n)}" for n in more[:1]) + blueprint.suffix, taken)
+            _free(blueprint.kind + "".join(_told_by(n, blueprint) for n in more[:1]) + blueprint.suffix, taken)
         )
         taken.add(names[-1])
     return names
+
+
+def _told_by(part: str, blueprint: Blueprint) -> str:
+    """A part that its like have not, in a class's name; of parts that are numbered, how many there are."""
+    stem = part.rstrip("0123456789")
+    alike = [name for name, _ in blueprint.parts if name != stem and name.rstrip("0123456789") == stem]
+    return f"With{camel_case(part)}" if len(alike) < _COUNTED else f"Of{len(alike)}"
 
 
 def camel_case(name: str) -> str:
@@ -249,11 +264,30 @@ def _generalised(
     for derived, group in others:
         own = constructors[start : start + len(group)]
         start += len(group)
-        derived_model = replace(group[0], parts=(), attributes=())
+        derived_model = replace(group[0], parts=(), attributes=(), about=_difference(plain, group[0]))
         yield (
             Class(derived, (), derived_model, tuple(b.path for b in group), base=name),
             [replace(constructor, name=derived) for constructor in own],
         )
+
+
+def _difference(plain: list[Blueprint], derived: Blueprint) -> str:
+    """What of its parts a module calls less or more than those that its class is derived from; empty if the same."""
+    if not plain:
+        return ""
+    without, more = (
+        [name for name, _ in plain[0].parts if name in called and name not in others]
+        for called, others in ((_called(plain[0]), _called(derived)), (_called(derived), _called(plain[0])))
+    )
+    sums = [" + " in (one.forward.outline() if one.forward else "") for one in (plain[0], derived)]
+    without += ["the sum"] if sums == [True, False] else []
+    more += ["a sum"] if sums == [False, True] else []
+    said = [f"{word} {', '.join(names)}" for word, names in (("without", without), ("with", more)) if names]
+    return f" {' and '.join(said)}" if said else ""
+
+
+def _called(blueprint: Blueprint) -> set[str]:
+    return set(re.findall(r"self\.(\w+)", blueprint.forward.outline() if blueprint.forward else ""))
 
 
 def _common_blueprint(
@@ -275,7 +309,8 @@ def _common_blueprint(
         values: list[Any] = [parameters.common([statement.value for statement in alike], "") for alike in of_all]
         statements = (replace(old, value=new) for old, new in zip(forward.statements, values, strict=True))
         forward = replace(forward, statements=tuple(statements))
-    signature = tuple(parameters.named(set() if forward is None else {*dir(nn.Module), *(name for name, _ in parts)}))
+    kept = set() if forward is None else {*dir(nn.Module), *(name for name, _ in parts)}
+    signature = tuple(parameters.named(kept, [b.given for b in group], [b.gives for b in group]))
     return signature, replace(first, parts=tuple(parts), attributes=tuple(attributes), forward=forward)
 
 
@@ -324,15 +359,19 @@ class _Parameters:
         found.defaults.append(default)
         return Value(found)
 
-    def named(self, attributes: set[str]) -> list[Parameter]:
-        """The parameters in the order of a signature, all with names; those that a module keeps are no other's."""
+    def named(self, attributes: set[str], given: list[frozenset[int]], gives: list[frozenset[int]]) -> list[Parameter]:
+        """The parameters in the order of a signature, all with names; those that a module keeps are no other's.
+
+        The width of the first part is called that of the class only where the class takes so many channels, and the
+        width of the last only where it gives so many, which it does not if it puts branches side by side.
+        """
         parameters = list(self._found.values())
         first, last = (
             width.of if isinstance(width, Value) else None for width in (self._first_width, self._last_width)
         )
-        if isinstance(first, Parameter):
+        if isinstance(first, Parameter) and (first is last or _is_width_of(first, given)):
             first.name = "channels" if first is last else "in_channels"
-        if isinstance(last, Parameter) and last is not first:
+        if isinstance(last, Parameter) and last is not first and _is_width_of(last, gives):
             last.name = "out_channels"
         taken = {"self", "torch", "nn", "F"} | {p.name for p in parameters}
         wanted = [p for p in parameters if not p.name]
@@ -342,6 +381,12 @@ class _Parameters:
             taken.add(parameter.name)
         order = {"in_channels": 0, "channels": 0, "out_channels": 1}
         return sorted(parameters, key=lambda p: (order.get(p.name, 2), p.default is not None))
+
+
+def _is_width_of(parameter: Parameter, maps: list[frozenset[int]]) -> bool:
+    """Whether in each module the parameter is the number of channels of its map, as far as that is known."""
+    widths = [term.text if isinstance(term, Number) else "" for term in parameter.terms]
+    return all(not known or width in map(str, known) for width, known in zip(widths, maps, strict=True))
 
 
 def _name_of(parameter: Parameter, others: list[Parameter]) -> str:

@@ -28,7 +28,17 @@ from results.source.expressions import (
     quoted,
     replaced,
 )
-from results.source.scopes import Scope, called_path, is_of_blocks, is_tensor_of, modules_from_outside, relative
+from results.source.growing import GROWN, Step, with_growing_list
+from results.source.scopes import (
+    CONCATENATIONS,
+    Scope,
+    called_path,
+    grows,
+    is_of_blocks,
+    is_tensor_of,
+    modules_from_outside,
+    relative,
+)
 from search_space.architecture import Shape
 from search_space.tracing import SE_ROOT
 
@@ -62,7 +72,7 @@ _WITHOUT_EFFECT = {getattr, operator.getitem, "size", "dim"}
 
 @dataclass(frozen=True)
 class Statement:
-    """``target = value``; without a target it returns the value.
+    """``target = value``, or the value alone where the target is empty; without a target it returns the value.
 
     Attributes:
         shape: of the map that the target is.
@@ -110,23 +120,21 @@ def forward_of(scope: Scope, model: nn.Module, function_name: Callable[[Any], st
         functions.add(name := function_name(function))
         return name
 
-    steps = _Writer(scope, model, modules, noted).steps()
-    taken = functions.union(modules.values())
+    steps = with_growing_list(_Writer(scope, model, modules, noted).steps())
+    taken = functions.union(modules.values(), [GROWN])
     names = _named(steps, dict(zip(inputs, _numbered("x", len(inputs)), strict=True)), taken)
     statements = []
     for made, value in steps:
-        target = ", ".join(names[node] for node in made) or None
+        target = made if isinstance(made, str) else ", ".join(names[node] for node in made) or None
         written = replaced(value, lambda node: Text(names[node]))
-        statements.append(Statement(target, written, _map_shape(made[0]) if len(made) == 1 else None))
+        shape = _map_shape(made[0]) if len(made) == 1 and not isinstance(made, str) else None
+        statements.append(Statement(target, written, shape))
     given = tuple(names[node] for node in inputs)
     return Forward(given, tuple(modules.values()), tuple(statements), max(1, len(scope.outputs)))
 
 
 Item = fx.Node | Scope
 """What a forward calls."""
-
-Step = tuple[tuple[fx.Node, ...], Expression]
-"""The nodes that a statement makes, none where it returns, and what it says."""
 
 
 def _numbered(name: str, count: int) -> list[str]:
@@ -145,7 +153,7 @@ def _named(steps: list[Step], names: dict[fx.Node, str], taken: set[str]) -> dic
     for i, (made, value) in enumerate(steps):
         alive = taken | {name for node, name in names.items() if last.get(node, -1) > i}
         ended = [names[node] for node in used[i] if last[node] <= i]
-        for node in made:
+        for node in () if isinstance(made, str) else made:
             if node not in last:
                 names[node] = "_"
                 continue
@@ -213,6 +221,8 @@ class _Writer:
 
     def _reads_well(self, item: Item, needed: list[fx.Node]) -> bool:
         """Whether an item may have others within it: convolutions and modules begin a line, operands are short."""
+        if isinstance(item, fx.Node) and item.target in CONCATENATIONS and grows(self.scope):
+            return False
         within = [calls(self.waiting[source]) for source in needed]
         most = 0 if self._begins_a_line(item) else 1 if _is_operation(item) else _MOST_CALLS - 1
         short = max(within, default=0) <= most and sum(within) < _MOST_CALLS

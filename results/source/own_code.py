@@ -9,6 +9,8 @@ import types
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
 from typing import Any
 
 from torch import fx, nn
@@ -95,10 +97,12 @@ class OwnCode:
 
     Attributes:
         imports: lines such as ``import math``.
-        definitions: by name, in an order in which they can stand.
+        constants: their lines by name, in an order in which they can stand.
+        definitions: the same of functions and classes, each under a line that says where it is from.
     """
 
     imports: set[str] = field(default_factory=set)
+    constants: dict[str, str] = field(default_factory=dict)
     definitions: dict[str, str] = field(default_factory=dict)
     _objects: dict[str, Any] = field(default_factory=dict)
 
@@ -171,10 +175,11 @@ class OwnCode:
         elif isinstance(found, types.FunctionType | type):
             if found.__name__ != name:
                 raise InputError(f"{where} cannot be written as Python: it calls {found.__name__} by the name {name}")
-            self.definitions[name] = self._code(found, where)
+            code, origin = self._code(found, where), origin_of(found.__module__)
+            self.definitions[name] = f"# {origin}\n{code}" if origin else code
         else:
             self._constant(found, f"{where}, which uses {name},")
-            self.definitions[name] = f"{name} = {one_line(literal(found, name))}\n"
+            self.constants[name] = f"{name} = {one_line(literal(found, name))}\n"
 
     def _constant(self, found: Any, where: str) -> None:
         if isinstance(found, types.ModuleType):
@@ -183,6 +188,22 @@ class OwnCode:
             literal(found, "")
         except InputError as error:
             raise InputError(f"{where} cannot be written as Python: {found!r} is no constant") from error
+
+
+@cache
+def origin_of(module: str) -> str:
+    """The distribution that a module's source text is from, and its licence; empty if it is of none.
+
+    That is what the metadata of the installed distribution say: https://packaging.python.org/specifications/core-metadata.
+    """
+    names = metadata.packages_distributions().get(module.partition(".")[0], [])
+    if not names:
+        return ""
+    about = metadata.metadata(names[0])
+    classifiers = [text for text in about.get_all("Classifier") or [] if text.startswith("License ::")]
+    said = [*(about[key] for key in ("License-Expression", "License") if key in about), *classifiers]
+    licence = next((text for text in said if text and "\n" not in text), "under the licence in its distribution")
+    return f"From {names[0]} {metadata.version(names[0])}, {licence.rpartition(':: ')[2]}."
 
 
 def _import(name: str, found: Any) -> str | None:

@@ -14,7 +14,10 @@ from results.source.own_code import traced_alone
 from search_space.errors import InputError
 from search_space.tracing import SE_ROOT
 
-_CONCATENATIONS = (torch.cat, torch.concat, torch.concatenate)
+CONCATENATIONS = (torch.cat, torch.concat, torch.concatenate)
+
+MANY = 3
+"""From so many concatenations on, each of all that came before, maps are said to grow."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ def _places(graph: fx.Graph) -> dict[fx.Node, Place]:
     for block in reversed([node for node in graph.nodes if _is_block(node)]):
         places[block] = _home(block, places)
     for node in reversed(graph.nodes):
-        if node.target in _CONCATENATIONS:
+        if node.target in CONCATENATIONS:
             places[node] = _outside(node, places)
     return places
 
@@ -161,9 +164,15 @@ def _home(block: fx.Node, places: dict[fx.Node, Place]) -> Place:
 
 
 def _outside(node: fx.Node, places: dict[fx.Node, Place]) -> Place:
-    """Where a concatenation goes that only puts together what a module is given: to its caller (DenseNet's layers)."""
+    """Where a concatenation goes that only puts together what a module is given: to its caller (DenseNet's layers).
+
+    One of a single map, which a dense block begins with, goes no further than to the first caller.
+    """
     place = places[node]
-    while place and not any(_is_within(places[source], place) for source in node.all_input_nodes):
+    sources = node.all_input_nodes
+    if len(sources) == 1 and not _is_within(places[sources[0]], place):
+        return place[:-1]
+    while place and not any(_is_within(places[source], place) for source in sources):
         place = place[:-1]
     return place
 
@@ -214,7 +223,8 @@ def _cannot_be_called(root: Scope) -> set[str]:
     """The modules whose parts their caller has to call itself, for the one call would come too early or too late.
 
     Chains (``nn.Sequential``) with SE blocks between their parts are among them, what is called twice with SE in one
-    of the calls, and what would have to be given several blocks: its caller then shows where they stand.
+    of the calls, and what would have to be given several blocks: its caller then shows where they stand. Dense blocks
+    are given theirs all the same.
     """
     found: set[str] = set()
     for scope in root.all():
@@ -223,12 +233,17 @@ def _cannot_be_called(root: Scope) -> set[str]:
             continue
         if issubclass(scope.level.type, nn.Sequential) and not is_chain(scope):
             found.add(scope.path)
-        if len(modules_from_outside(scope)) > 1:
+        if len(modules_from_outside(scope)) > 1 and not grows(scope):
             found.add(scope.path)
     calls: dict[str, set[tuple[object, ...]]] = {}
     for scope in root.all():
         calls.setdefault(scope.path, set()).add(_outline(scope))
     return found.union(path for path, outlines in calls.items() if len(outlines) > 1)
+
+
+def grows(scope: Scope) -> bool:
+    """Whether it concatenates ever more maps, as dense blocks do: as one class that reads better, SE blocks and all."""
+    return sum(isinstance(item, fx.Node) and item.target in CONCATENATIONS for item in scope.items) >= MANY
 
 
 def _outline(scope: Scope) -> tuple[object, ...]:

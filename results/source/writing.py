@@ -12,6 +12,7 @@ from results.source.constructors import Collection, lowered
 from results.source.expressions import WIDTH, Expression, Group, Text, broken, call, one_line, quoted, replaced
 from results.source.own_code import OF_THE_FILE, OwnCode
 from search_space.architecture import SE, Architecture, Shape
+from search_space.backbones import entry
 from search_space.tracing import trace
 
 _NAMED_PLACES = 3
@@ -22,7 +23,7 @@ _HEAD = """\
 From images of {size} (channels, height, width) to {classes} logits. It needs torch alone.
 {blocks}
     model = load()  # with the weights in model.safetensors beside this file, in eval mode
-    model = Network()  # without them: drawn as torch does by itself, tensors of a module's own are zeros
+    model = Network()  # without them: {without}
 """
 
 _FOOT = '''\
@@ -43,26 +44,33 @@ if __name__ == "__main__":
 def written(architecture: Architecture, classes: list[Class], own_code: OwnCode) -> str:
     """The file of a network whose classes are known, those that others use before these."""
     size = ", ".join(map(str, architecture.backbone.input_size))
-    constants = [code for code in own_code.definitions.values() if not code.startswith(("def ", "class ", "@"))]
-    definitions = [code for code in own_code.definitions.values() if code not in constants]
+    constants = "".join(own_code.constants.values())
     parts = [
-        *(["".join(constants)] if constants else []),
-        *definitions,
+        *([constants] if constants else []),
+        *own_code.definitions.values(),
         *("\n".join(_class(found, architecture)) + "\n" for found in classes),
         inspect.getsource(reading.read_safetensors),
         _FOOT.format(size=size),
     ]
     code = "\n\n".join(parts)
+    zeros = "nn.Parameter(torch.zeros(" in code
     gap = "\n" if constants else "\n\n"
-    return f'"""{_in_docstring(_head(architecture))}"""\n\n' + "\n".join(_imports(code, own_code.imports)) + gap + code
+    without = "what torch draws for its own layers" + (", and zeros or ones where that is written" if zeros else "")
+    return (
+        f'"""{_in_docstring(_head(architecture, without))}"""\n\n'
+        + "\n".join(_imports(code, own_code.imports))
+        + gap
+        + code
+    )
 
 
 # the docstring
 
 
-def _head(architecture: Architecture) -> str:
+def _head(architecture: Architecture, without: str) -> str:
     backbone = architecture.backbone
-    options = ", ".join(f"{key} {value}" for key, value in backbone.options)
+    usual = entry(backbone.name).options
+    options = ", ".join(f"{key} {value}" for key, value in backbone.options if value != usual.get(key))
     name = f"{backbone.name} ({options})" if options else backbone.name
     blocks = ""
     if architecture.sites:
@@ -73,6 +81,7 @@ def _head(architecture: Architecture) -> str:
         size=" x ".join(map(str, backbone.input_size)),
         classes=backbone.num_classes,
         blocks=blocks,
+        without=without,
     )
 
 
@@ -105,16 +114,24 @@ def _in_docstring(text: str) -> str:
 
 def _imports(code: str, more: set[str]) -> Iterator[str]:
     used = {line for name, line in OF_THE_FILE.items() if line and re.search(rf"(?<![\w.]){name}\b", code)}
-    lines = (used | more) - {OF_THE_FILE["nn"], OF_THE_FILE["Tensor"]} | {"from torch import Tensor, nn"}
+    lines = used | more | {"from torch import Tensor", "from torch import nn"}
+    names: dict[str, set[str]] = {}
+    for line in sorted(lines):
+        start, sign, name = line.partition(" import ")
+        names.setdefault(start + sign, set()).update([name] if sign else [])
+    merged = [start + ", ".join(sorted(of_module, key=_name_order)) for start, of_module in names.items()]
     for torchs in (False, True):
-        yield from sorted(
-            (x for x in lines if (x.split()[1].partition(".")[0] == "torch") is torchs), key=_import_order
-        )
+        yield from sorted((line for line in merged if _is_torchs(line) is torchs), key=_import_order)
         yield ""
 
 
 def _is_torchs(line: str) -> bool:
     return line.split()[1].partition(".")[0] == "torch"
+
+
+def _name_order(name: str) -> tuple[int, str]:
+    """Constants, then classes, then functions and modules, as ruff and isort have them."""
+    return 0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2, name
 
 
 def _import_order(line: str) -> tuple[bool, str]:
@@ -174,7 +191,8 @@ def _forward(found: Class, input_size: Shape, num_classes: int) -> Iterator[str]
     shown = input_size
     for statement in forward.statements:
         value = replaced(statement.value, lambda parameter: Text(f"self.{parameter.name}"))
-        *lines, last = broken(value, 8, "return " if statement.target is None else f"{statement.target} = ")
+        target = "return " if statement.target is None else f"{statement.target} = " if statement.target else ""
+        *lines, last = broken(value, 8, target)
         shape = statement.shape
         if is_network and shape is not None and shape != shown:
             comment = f"{last}  # [N, {', '.join(map(str, shape))}]"
@@ -193,7 +211,11 @@ def _about(found: Class, architecture: Architecture) -> Iterator[str]:
     if model.forward is None and not (model.methods or model.is_chain):
         said += " What it is made of; the classes derived from it say what it does."
     if not found.base.startswith("nn."):
-        said = f"{found.base} with SE at position {at}." if at else f"{found.base} put together in another way."
+        said = (
+            f"{found.base} with SE at position {at}."
+            if at
+            else f"{found.base}{model.about or ' put together in another way'}."
+        )
     said = " ".join(said.split())
     text = [*([said, ""] if said else []), f"Used as {_places(found.paths)}."]
     lines = [line for paragraph in text for line in textwrap.wrap(_in_docstring(paragraph), WIDTH - 7) or [""]]

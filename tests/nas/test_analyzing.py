@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from nas.cli import analyzing
+from nas.cli.excitation import excitation
 from results.files import ARCHITECTURE, METADATA, WEIGHTS, sha256
 from search_space import build
 from search_space.architecture import Architecture, Backbone
@@ -33,7 +34,7 @@ def run(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     app = typer.Typer()
     app.command("analyze")(analyzing.analyze)
-    app.command("excitation")(analyzing.excitation)
+    app.command("excitation")(excitation)
 
     def invoke(*words):
         result = CliRunner().invoke(app, [str(word) for word in words], env={"SENAS_STORAGE": None, "COLUMNS": "160"})
@@ -94,14 +95,16 @@ def test_analyze_changes_nothing_in_the_db(run, study, tmp_path):
 
 def test_an_epoch_that_nobody_reached_is_refused(run, study):
     assert "after epoch 2 of 3" in run("analyze", "colours", "--epoch", 2)
-    with pytest.raises(InputError, match="epoch 4: the furthest is 3"):
+    with pytest.raises(InputError, match="epoch 4: the nearest recorded is 3"):
         run("analyze", "colours", "--epoch", 4)
 
 
-def an_export(folder, **metadata):
+SITES = (("layer1.0", block("standard", "post", 8, Options(ratio=4))), ("layer3.0", block("simam", "pre", 16)))
+
+
+def an_export(folder, sites=SITES, **metadata):
     """What `senas export` writes, as far as it is looked at here, of a network that never was trained."""
     backbone = Backbone("resnet8", 10, (1, 8, 8), options=(("width", 8),))
-    sites = (("layer1.0", block("standard", "post", 8, Options(ratio=4))), ("layer3.0", block("simam", "pre", 16)))
     architecture = Architecture(backbone, sites)
     folder.mkdir()
     save_file(build(architecture).state_dict(), folder / WEIGHTS)
@@ -122,10 +125,11 @@ def test_excitation_writes_pictures_numbers_and_scores(run, export, tmp_path):
     said = json.loads(run("excitation", export, "-o", "gates", "--classes", "3,8", "--json"))
     names = [
         "excitation.csv",
+        "excitation.json",
         *(f"{name}.{kind}" for name in ("layer1-0", "layer3-0", "overview") for kind in ("png", "svg")),
     ]
     assert said["files"] == sorted(names)
-    assert {file.name for file in (tmp_path / "gates").iterdir()} == {*names, "excitation.json"}
+    assert {file.name for file in (tmp_path / "gates").iterdir()} == set(names)
     assert json.loads((tmp_path / "gates" / "excitation.json").read_text()) == said
     assert (tmp_path / "gates" / "overview.png").read_bytes().startswith(b"\x89PNG")
     assert [(b["site"], b["channels"], b["images"]) for b in said["blocks"]] == [
@@ -139,6 +143,22 @@ def test_excitation_writes_pictures_numbers_and_scores(run, export, tmp_path):
     of_block = [row for row in rows if row["site"] == "layer1.0" and not row["class"]]
     mean = sum(float(row["mean"]) for row in of_block) / 8
     assert mean == pytest.approx(said["blocks"][0]["mean"])
+
+
+def test_a_second_run_takes_the_place_of_the_first_and_of_nothing_else(run, export, tmp_path):
+    folder = tmp_path / "gates"
+    run("excitation", export, "-o", "gates", "--classes", "0")
+    listed = json.loads((folder / "excitation.json").read_text())
+    (folder / "layer9-0.png").write_text("of an earlier network")
+    with pytest.raises(InputError, match=r"gates holds layer9-0\.png, which is not of an earlier run"):
+        run("excitation", export, "-o", "gates", "--classes", "0")
+    written = json.dumps(listed | {"files": [*listed["files"], "layer9-0.png"]})
+    (folder / "excitation.json").write_text(written)
+    run("excitation", export, "-o", "gates", "--classes", "1")
+    said = json.loads((folder / "excitation.json").read_text())
+    assert {file.name for file in folder.iterdir()} == set(said["files"]) == set(listed["files"])
+    assert said["classes"] == ["1"]
+    assert {file.name for file in tmp_path.iterdir()} == {"gates", "export"}
 
 
 def test_weights_that_saw_the_validation_images_are_studied_on_the_test_images(run, tmp_path):
@@ -171,11 +191,22 @@ def tiny_grey_images(tmp_path):
         (["--data", "nowhere.yaml"], "no data file nowhere.yaml"),
         (["--data", "name=mnist", "--data", "root=."], "takes images of 1 x 8 x 8"),
         (["--classes", "cat"], "unknown class 'cat'"),
+        (["--data", "root=nowhere"], "digits comes with a library and lies in no folder: leave out root=nowhere"),
+        (["-o", "export"], "export holds architecture.yaml, which is not of an earlier run"),
+        (["-o", "export/model.safetensors"], "is a file: name a directory"),
     ],
 )
-def test_what_is_wrong_is_named(run, export, words, message):
+def test_what_is_wrong_is_named_and_leaves_nothing(run, export, tmp_path, words, message):
     with pytest.raises(InputError, match=message):
         run("excitation", export, "-o", "gates", *words)
+    assert list(tmp_path.iterdir()) == [export]
+
+
+def test_a_network_without_blocks_leaves_no_folder(run, tmp_path):
+    export = an_export(tmp_path / "export", sites=())
+    with pytest.raises(InputError, match="has no SE block"):
+        run("excitation", export, "-o", "deep/gates")
+    assert list(tmp_path.iterdir()) == [export]
 
 
 def test_damaged_metadata_are_named(run, tmp_path):

@@ -13,7 +13,7 @@ from nas.cli import COMMANDS, main
 
 KEYS = {
     "number", "state", "architecture", "architecture_id", "accuracy", "flops", "params", "epochs", "duration_s",
-    "objectives", "started", "is_pareto", "is_baseline", "curve", "fail_reason",
+    "objectives", "parameters", "started", "is_pareto", "is_baseline", "baseline", "curve", "fail_reason",
 }  # fmt: skip
 
 

@@ -91,6 +91,7 @@ def test_more_seeds_are_added_to_those_there_are(again):
 
 def test_a_killed_evaluation_goes_on_and_comes_to_the_same(evaluated, finished, tmp_path):
     broken = finished.copy(tmp_path)
+    broken.export()
     process = broken.start(*EVALUATE, "--baselines", "--seeds", "2")
     broken.wait_until(lambda trials: sum(trial.state == "COMPLETE" for trial in trials) >= 2, study=NAME)
     broken.kill(process)

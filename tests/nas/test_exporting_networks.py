@@ -1,6 +1,8 @@
 """The command export: of the trial's own weights, or of those of a training in full, scored once on the test set."""
 
 import json
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,20 @@ def test_nothing_but_json_is_on_stdout_however_much_is_made(retrained):
     said = json.loads(retrained.run("export", "tiny", "-o", "whole", "--json").stdout)
     assert {"model.onnx", "model.pt2", "model.py"} < set(said["files"])
     assert said["verified"]["largest_difference"]["model.safetensors"] == 0
+
+
+@pytest.mark.slow
+def test_a_signal_leaves_nothing_half_made(retrained):
+    def unfinished():
+        return list(retrained.folder.glob(".ended.*"))
+
+    process = retrained.start("export", "tiny", "-o", "ended")
+    deadline = time.monotonic() + 120
+    while not unfinished() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert unfinished()
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not unfinished()
+    assert not (retrained.folder / "ended").exists()

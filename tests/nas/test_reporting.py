@@ -13,8 +13,9 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 from senas_command import Senas
 
-from nas.cli.reporting import plot, report
+from nas.cli.reporting import KINDS_OF_CHART, plot, report
 from nas.config import load_config
+from results.charts.kinds import KINDS
 from search_space.errors import InputError
 
 HOSTILE = "</script><img src=x onerror=alert(1)>'\""
@@ -118,6 +119,7 @@ def test_paper_is_light_and_nothing_is_cut_off(browser: Browser, file: Path) -> 
         assert _brightness(page, "body", "background-color") > 0.9
         assert page.evaluate("document.documentElement.scrollWidth") <= 794
         assert not page.locator("#trial").is_visible()
+        assert _brightness(page, ".drawing svg .fill-ink", "fill") < 0.5
         assert page.pdf(format="A4").startswith(b"%PDF")
 
 
@@ -153,6 +155,35 @@ def test_the_commands_say_what_they_wrote(finished: Senas) -> None:
     assert (finished.folder / "tiny-report.html").read_text().startswith("<!doctype html>")
     assert finished.run("plot", "tiny", "curves", "-o", "curves.png").stdout == "Wrote curves.png\n"
     assert Image.open(finished.folder / "curves.png").width > 1000
+
+
+def test_the_help_names_every_kind_of_chart() -> None:
+    assert tuple(KINDS) == KINDS_OF_CHART
+
+
+def test_a_report_is_a_web_page_by_its_name(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    optuna.create_study(storage=url, study_name="empty", directions=["maximize"]).set_metric_names(["accuracy"])
+    with pytest.raises(InputError, match="is not named as the web page"):
+        report("empty", tmp_path / "page.pdf", url)
+    report("empty", tmp_path / "page.HTM", url)
+    assert [file.name for file in tmp_path.glob("page.*")] == ["page.HTM"]
+
+
+@pytest.mark.slow
+def test_values_that_are_no_numbers_are_shown_as_unknown(browser: Browser, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    study = optuna.create_study(storage=url, study_name="odd", directions=["maximize", "minimize"])
+    study.set_metric_names(["accuracy", "latency"])
+    for accuracy, latency in ((0.5, 1.0), (float("inf"), 2.0), (0.6, float("inf"))):
+        study.add_trial(create_trial(values=[accuracy, latency]))
+    file = tmp_path / "report.html"
+    report("odd", file, url)
+    with opened(browser, file, viewport=DESK) as page:
+        assert page.locator("#trial").get_attribute("data-trial") == "2"
+        page.locator("[data-show='1']").first.click()
+        assert page.locator("#trial h3").text_content() == "Trial 1"
+        assert page.locator("#trial dt").all_text_contents() == ["state", "latency", "duration"]
 
 
 def test_a_plot_of_what_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import warnings
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna._hypervolume import compute_hypervolume
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from se_block import se_block
 
 from results.analysis import analyze
@@ -253,8 +256,38 @@ def test_the_accuracies_are_those_of_the_last_epoch_that_all_reached():
     notes = []
     assert [o.trial.number for o in comparable(study, 3, notes)] == [0, 2, 4]
     assert "the 1 trials stopped before it are missing" in notes[0]
-    with pytest.raises(InputError, match="epoch 5: the furthest is 4"):
+    with pytest.raises(InputError, match="epoch 5: the nearest recorded is 4"):
         comparable(study, 5, [])
+
+
+def test_epochs_are_those_that_were_recorded_not_their_places():
+    """Trial 0 has no accuracy of epoch 20, trial 1 was stopped after 30."""
+    steps = [(10, 30, 40), (10, 20, 30), (10, 20, 30, 40)]
+    curves = [tuple(step / 100 + number / 10 for step in own) for number, own in enumerate(steps)]
+    states = ("COMPLETE", "PRUNED", "COMPLETE")
+    trials = [
+        TrialRecord(number, state, parameters={"x": number}, curve=curve, steps=own)
+        for number, (state, curve, own) in enumerate(zip(states, curves, steps, strict=True))
+    ]
+    notes = []
+    found = comparable(study_of(trials), None, notes)
+    assert [outcome.accuracy for outcome in found] == pytest.approx([0.3, 0.4, 0.5])
+    assert "after epoch 30 of 40, the last that every" in notes[0]
+    assert [outcome.trial.number for outcome in comparable(study_of(trials), 20, notes)] == [1, 2]
+    assert "1 trials did not record it" in notes[1]
+    assert [outcome.trial.number for outcome in comparable(study_of(trials), 40, notes)] == [0, 2]
+    assert "the 1 trials stopped before it are missing" in notes[2]
+    with pytest.raises(InputError, match="epoch 21: the nearest recorded is 20"):
+        comparable(study_of(trials), 21, [])
+
+
+def test_trials_with_no_epoch_in_common_are_compared_at_the_end_of_the_shortest():
+    trials = [TrialRecord(n, "COMPLETE", curve=(0.1, 0.2), steps=own) for n, own in enumerate([(1, 3), (2, 4)])]
+    notes = []
+    assert [(outcome.trial.number, outcome.accuracy) for outcome in comparable(study_of(trials), None, notes)] == [
+        (0, 0.2)
+    ]
+    assert "1 trials did not record it" in notes[0]
 
 
 @settings(max_examples=30, deadline=None)
@@ -301,6 +334,42 @@ def test_rank_correlations_are_spearmans_at_ashas_rungs():
         assert row.rho == pytest.approx(np.corrcoef(*ranks)[0, 1])
         assert -1 <= row.low < row.rho < row.high <= 1
     assert [row.epoch for row in analyze(study_of(trials)).rungs] == list(range(1, 9))
+
+
+def test_rank_correlations_are_of_the_same_recorded_epochs():
+    """Of every other trial the first report is missing; among the rest, epoch 10 has the reverse of the final order."""
+    trials = [
+        TrialRecord(n, "COMPLETE", curve=(0.5 + n / 99, n / 99), steps=(20, 30))
+        if n % 2
+        else TrialRecord(n, "COMPLETE", curve=(-n / 99, 0.5 + n / 99, n / 99), steps=(10, 20, 30))
+        for n in range(12)
+    ]
+    found = analyze(study_of(trials)).rungs
+    assert [(row.epoch, row.last_epoch, row.trials, row.rho) for row in found] == [
+        (10, 30, 6, pytest.approx(-1)),
+        (20, 30, 12, pytest.approx(1)),
+    ]
+
+
+def test_rank_correlations_say_whom_they_leave_out():
+    """Also a trial that was pruned after its last epoch has both accuracies."""
+    generator = random.Random(0)
+    lengths, states = [3] * 7 + [1] * 4, ["PRUNED"] + ["COMPLETE"] * 6 + ["PRUNED"] * 4
+    trials = [
+        TrialRecord(n, state, curve=tuple(generator.random() for _ in range(length)))
+        for n, (length, state) in enumerate(zip(lengths, states, strict=True))
+    ]
+    analysis = analyze(study_of(trials))
+    assert [row.trials for row in analysis.rungs] == [7, 7]
+    (said,) = [note for note in analysis.notes if "rank correlations" in note]
+    assert "of the 7 trials with an accuracy after epoch 3. The 4 that were stopped before it are missing" in said
+
+
+def test_scores_of_the_last_epoch_alone_have_no_rank_correlation():
+    trials = [TrialRecord(n, "COMPLETE", accuracy=n / 9, curve=(n / 9,), steps=(30,)) for n in range(8)]
+    analysis = analyze(study_of(trials, {"epochs": 30}))
+    assert analysis.rungs == ()
+    assert any("There are no rank correlations: no epoch before 30" in note for note in analysis.notes)
 
 
 def _mean_ranks(values):
@@ -361,6 +430,67 @@ def test_importance_is_of_getting_among_the_best_not_the_worst(maximize):
     found = analyze(study_of(records, objectives=(Objective("score", maximize),))).importances
     assert [row.parameter for row in found] == ["helps", "harms"]
     assert found[0].ped_anova > 0.8
+
+
+def test_importances_are_of_the_distributions_that_were_recorded(new_study, url):
+    """By Optuna on the study itself. By the values seen a logarithmic range would be read as a linear one."""
+    study = new_study(metrics=("accuracy",))
+    distributions = {
+        "lr": FloatDistribution(1e-6, 1, log=True),
+        "x": FloatDistribution(0, 1),
+        "width": IntDistribution(4, 16, step=4),
+        "kind": CategoricalDistribution(["a", None, True]),
+    }
+    draw = random.Random(1)
+    for _ in range(60):
+        chosen = {
+            "lr": 10 ** draw.uniform(-6, 0),
+            "x": draw.random(),
+            "width": draw.choice([4, 8, 12]),
+            "kind": draw.choice(["a", None, True]),
+        }
+        study.add_trial(
+            optuna.trial.create_trial(
+                params=chosen, distributions=distributions, value=0.5 + 0.3 * chosen["x"] + draw.gauss(0, 0.02)
+            )
+        )
+    found = analyze(open_study(url, study.study_name)).importances
+    assert found[0].parameter == "x"
+    loaded = optuna.load_study(storage=url, study_name=study.study_name)
+    theirs = get_param_importances(loaded, evaluator=PedAnovaImportanceEvaluator(target_quantile=0.25))
+    assert {row.parameter: row.ped_anova for row in found} == pytest.approx(theirs)
+    assert max(found, key=lambda row: row.fanova).parameter == "x"
+
+
+def test_a_range_that_was_changed_is_taken_as_one(new_study, url):
+    study = new_study(metrics=("accuracy",))
+    draw = random.Random(0)
+    for number in range(40):
+        ranges = {
+            "rate": FloatDistribution(1e-4, 1e-2 if number < 20 else 1e-1, log=True),
+            "width": IntDistribution(1, 8 if number < 20 else 32, log=True),
+        }
+        chosen = {"rate": 10 ** draw.uniform(-4, -2 if number < 20 else -1), "width": draw.choice([1, 2, 4, 8])}
+        accuracy = math.log(chosen["rate"]) + 0.01 * chosen["width"]
+        study.add_trial(optuna.trial.create_trial(params=chosen, distributions=ranges, value=accuracy))
+    found = analyze(open_study(url, study.study_name)).importances
+    assert [row.parameter for row in found] == ["rate", "width"]
+    assert found[0].fanova > 0.8
+
+
+def test_choices_may_be_lists(new_study, url):
+    study = new_study(metrics=("accuracy",))
+    draw = random.Random(0)
+    ranges = {"widths": CategoricalDistribution([[8, 16], [16, 32]]), "x": FloatDistribution(0, 1)}
+    for _ in range(24):
+        chosen = {"widths": draw.choice([[8, 16], [16, 32]]), "x": draw.random()}
+        accuracy = (chosen["widths"] == [16, 32]) + 0.1 * draw.random()
+        study.add_trial(optuna.trial.create_trial(params=chosen, distributions=ranges, value=accuracy))
+    opened = open_study(url, study.study_name)
+    with warnings.catch_warnings(action="error"):
+        assert analyze(opened).importances[0].parameter == "widths"
+    of_records = Study("made up", {}, opened.objectives, opened.records)
+    assert analyze(of_records).importances[0].parameter == "widths"
 
 
 def test_a_study_as_senas_leaves_it(searched, url):

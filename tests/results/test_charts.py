@@ -94,7 +94,8 @@ def test_a_curve_is_drawn_as_it_was_recorded_and_ends_at_its_last_number(opened:
         if not all(map(isnan, record.curve)):
             row = drawn[record.number]
             assert [None if isnan(value) else value for value in record.curve] == row["curve"]
-            assert row["before"] + len(record.curve) == record.epochs
+            assert row["epochs"] == list(record.steps)
+            assert row["epochs"][-1] == record.epochs
     assert set(drawn) <= {record.number for record in opened.records}
     diverged = TrialRecord(0, "PRUNED", curve=(0.1, 0.2, float("nan")), epochs=3)
     (end,) = values(curves(study_of(diverged)), "accuracy")
@@ -102,20 +103,30 @@ def test_a_curve_is_drawn_as_it_was_recorded_and_ends_at_its_last_number(opened:
 
 
 def test_one_score_after_the_last_epoch_stands_at_that_epoch() -> None:
-    (row,) = values(curves(study_of(TrialRecord(0, "FAIL", curve=(0.9,), epochs=30))), "accuracy")
+    (row,) = values(curves(study_of(TrialRecord(0, "FAIL", curve=(0.9,), steps=(30,), epochs=30))), "accuracy")
     assert row["epoch"] == 30
 
 
 def test_the_epochs_of_stops_have_their_numbers() -> None:
     records = [TrialRecord(n, "PRUNED", curve=(0.1,) * epochs, epochs=epochs) for n, epochs in enumerate((1, 1, 3))]
+    records.append(TrialRecord(3, "PRUNED", curve=(0.1, 0.2), steps=(10, 30), epochs=30))
     labels = {row["epoch"]: row["label"] for row in values(curves(study_of(*records)), "label")}
-    assert labels == {1: "2 out", 3: "1 out"}
+    assert labels == {1: "2 out", 3: "1 out", 30: "1 out"}
 
 
 def test_effects_are_in_points_and_those_that_may_be_nothing_look_it() -> None:
     first, second = values(effects(EFFECTS), "difference")
     assert (first["difference"], first["shown"]) == (pytest.approx(0.6), "clear of zero")
     assert (second["low"], second["shown"]) == (pytest.approx(-0.3), "may be nothing")
+
+
+def test_effects_can_be_read_without_pointing_at_them(tmp_path: Path) -> None:
+    """Against what a level is, and whole points that read as such."""
+    wide = effects([Effect("variant", "slow_squeeze", "standard", 9, 12, -0.3, -0.4, 0.1)])
+    assert wide is not None
+    save(wide, tmp_path / "chart.svg")
+    texts = {node.text for node in ElementTree.parse(tmp_path / "chart.svg").iter() if node.tag.endswith("text")}
+    assert {"variant: slow_squeeze against standard", "+10", "\N{MINUS SIGN}40"} <= texts
 
 
 def test_importances_are_each_objectives_own() -> None:

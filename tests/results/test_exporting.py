@@ -158,19 +158,31 @@ def test_an_empty_directory_is_used(study, trial, target) -> None:
 
 def test_an_earlier_export_is_replaced_only_by_force(study, trial, target) -> None:
     quick_export(study, trial, target)
-    (target / "stale.txt").touch()
     with pytest.raises(InputError, match="is not empty"):
         quick_export(study, trial, target)
     quick_export(study, replace(trial, flops=9), target, force=True)
     assert json.loads((target / "metadata.json").read_text())["flops"] == 9
-    assert not (target / "stale.txt").exists()
     assert nothing_half_made(target)
+
+
+def test_force_does_not_delete_what_others_put_into_an_export(study, trial, target) -> None:
+    quick_export(study, trial, target)
+    (target / "finetuned.pt").touch()
+    with pytest.raises(InputError, match=r"holds finetuned\.pt, which is none of an export's files"):
+        quick_export(study, trial, target, force=True)
+    assert (target / "finetuned.pt").exists()
+
+
+def test_a_target_that_cannot_be_made_is_told_before_anything_is_trained(study, trial, tmp_path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot be made: .*file is a file"):
+        results.export(study, trial, tmp_path / "file" / "sub" / "best", retrain=lambda: pytest.fail("trained"))
 
 
 def test_force_does_not_delete_what_is_no_export(study, trial, target) -> None:
     target.mkdir(parents=True)
     (target / "thesis.tex").touch()
-    with pytest.raises(InputError, match="holds something else than an export"):
+    with pytest.raises(InputError, match=r"holds thesis\.tex, which is none of"):
         quick_export(study, trial, target, force=True)
     assert (target / "thesis.tex").exists()
 

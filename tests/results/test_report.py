@@ -16,8 +16,8 @@ from scipy import stats
 
 from results.analysis import analyze
 from results.records import TrialRecord
-from results.report import Report, evaluations_of, render
-from results.report.recommendation import recommend, wilson
+from results.report import Report, evaluations_of, recommend, render
+from results.report.recommendation import wilson
 from results.study import Study, open_study
 from results.tables import Objective
 from search_space.architecture import Architecture, Backbone
@@ -56,8 +56,8 @@ class Page(HTMLParser):
 
 def page_of(url: str, name: str = "a study") -> Page:
     study = open_study(url, name)
-    best = study.best()
-    evaluations = evaluations_of(url, best.architecture_id if best else None)
+    found = recommend(study)
+    evaluations = evaluations_of(url, found.best.architecture_id if found else None)
     return Page(render(Report(study, analyze(study), evaluations, "", datetime(2026, 1, 2, tzinfo=UTC))))
 
 
@@ -113,7 +113,7 @@ def test_a_final_evaluation_has_its_say(searched: optuna.Study, url: str, new_st
     best = open_study(url, "a study").best()
     assert best is not None
     evaluation = new_study("its evaluation")
-    evaluation.set_user_attr("config", {})
+    evaluation.set_user_attr("config", {"search": {"sampler": "tpe", "seed": 0}})
     evaluation.set_user_attr("fingerprints", {"training": "1", "test": "2"})
     for label, accuracies in ((None, (0.90, 0.91, 0.92)), (HOSTILE, (0.80, 0.82, 0.81))):
         for seed, accuracy in enumerate(accuracies):
@@ -134,6 +134,32 @@ def test_a_final_evaluation_has_its_say(searched: optuna.Study, url: str, new_st
     itself = page_of(url, "its evaluation")
     assert "A final evaluation" in itself.text
     assert "Recommended" not in itself.text
+    assert "senas evaluate DIR --baselines --seeds 3" in itself.text
+    assert "seeds 0, 1, 2" in itself.text
+    assert "senas search" not in itself.text
+    assert "sampler tpe" not in itself.text
+
+
+def test_an_evaluation_of_the_winner_alone_shows_it_better_than_nothing(
+    searched: optuna.Study, url: str, new_study: Callable[..., optuna.Study]
+) -> None:
+    best = open_study(url, "a study").best()
+    assert best is not None
+    evaluation = new_study("trained in full")
+    evaluation.set_user_attr("config", {})
+    evaluation.set_user_attr("fingerprints", {"test": "2"})
+    evaluation.add_trial(
+        create_trial(
+            values=[0.9, 10],
+            params={"seed": 7},
+            distributions={"seed": optuna.distributions.IntDistribution(0, 9)},
+            user_attrs={"architecture_id": best.architecture_id},
+        )
+    )
+    page = page_of(url)
+    assert "There is no baseline to compare the winner with." in page.text
+    assert "senas evaluate best --baselines --seeds 5" in page.text
+    assert "with one seed" in page.text
 
 
 # Nothing in a study can harm who opens it
@@ -208,6 +234,39 @@ def test_a_study_of_others_is_reported(url: str, new_study: Callable[..., optuna
     assert page.data["trials"]["2"]["objectives"]["latency"] is None
     assert page.data["trials"]["1"]["parameters"] == {"lr": 0.7}
     assert page.count("svg") == 0
+    for untrue in (
+        "senas export",
+        "senas evaluate",
+        "ASHA",
+        "One seed",
+        "the baselines:",
+        "latency, s",
+        "senas search",
+    ):
+        assert untrue not in page.text
+
+
+def test_what_is_no_finite_number_is_not_recommended() -> None:
+    records = [
+        TrialRecord(number, "COMPLETE", accuracy=accuracy, objectives={"accuracy": accuracy})
+        for number, accuracy in enumerate((float("inf"), 0.5, 0.7, float("-inf")))
+    ]
+    found = recommend(Study("made", {}, (Objective("accuracy", True),), records))
+    assert found is not None
+    assert found.best.number == 2
+    assert recommend(Study("made", {}, (Objective("accuracy", True),), records[::3])) is None
+
+
+def test_accuracies_in_percent_are_not_taken_for_shares(url: str, new_study: Callable[..., optuna.Study]) -> None:
+    study = new_study(metrics=("accuracy",))
+    study.set_user_attr("images", {"validation": 100})
+    for accuracy in (91.5, 90.0):
+        study.add_trial(create_trial(values=[accuracy], user_attrs={"baseline": "theirs"}))
+    page = page_of(url)
+    assert "of unknown uncertainty" in page.text
+    assert "-1.5 " in page.text
+    assert "points" not in page.text
+    assert "No complete trial" not in page.text
 
 
 def test_failures_are_counted_by_reason(searched: optuna.Study, url: str) -> None:

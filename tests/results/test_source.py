@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from collections import OrderedDict
+from importlib import metadata
 
 import pytest
 import torch
@@ -198,6 +199,108 @@ def test_blocks_that_are_alike_share_a_class_and_the_network_says_where_se_stand
     assert "    layer1.1  pre       standard 4-2-4\n" in text
     assert "x = self.layer2(x)  # [N, 8, 4, 6]\n" in text
     assert f"architecture {architecture.id}" in text
+
+
+class Dense(nn.Module):
+    """A layer of a dense block as torchvision's are: it is given a list of maps."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.norm, self.conv = nn.BatchNorm2d(channels), nn.Conv2d(channels, 2, 3, padding=1)
+
+    def forward(self, maps):
+        return self.conv(F.relu(self.norm(torch.cat(maps, 1))))
+
+
+class DenseStage(nn.Module):
+    """A dense block; ``seen`` of its maps is used beside the list as well."""
+
+    def __init__(self, seen=None):
+        super().__init__()
+        self.layers, self.seen = nn.ModuleList(Dense(4 + 2 * i) for i in range(4)), seen
+        self.last = nn.Conv2d(12, 4, 1)
+
+    def forward(self, x):
+        maps = [x]
+        for layer in self.layers:
+            maps.append(layer(maps))
+        out = self.last(torch.cat(maps, 1))
+        return out if self.seen is None else out * maps[self.seen].mean(1, keepdim=True)
+
+
+class SeenDenseStage(DenseStage):
+    """One whose third map is used twice."""
+
+    def __init__(self):
+        super().__init__(seen=2)
+
+
+@pytest.mark.parametrize("kind", [DenseStage, SeenDenseStage], ids=lambda kind: kind.__name__)
+def test_a_dense_block_is_one_class_with_a_list_that_grows(kind, tmp_path, monkeypatch):
+    text = check_own(kind, tmp_path, monkeypatch)
+    assert text.count("features.append(") == 4
+    assert text.count("torch.cat(") == text.count("torch.cat(features, 1)") == 5
+    assert text.count("features = [x]\n") == 1
+
+
+class Branches(nn.Module):
+    """Two widths side by side, of which neither is what the module gives."""
+
+    def __init__(self, channels, left, right):
+        super().__init__()
+        self.left, self.right = nn.Conv2d(channels, left, 1), nn.Conv2d(channels, right, 1)
+
+    def forward(self, x):
+        return torch.cat([self.left(x), self.right(x)], 1)
+
+
+class Forks(nn.Module):
+    """Two of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = Branches(4, 2, 5), Branches(7, 3, 1)
+
+    def forward(self, x):
+        return self.b(self.a(x))
+
+
+def test_the_width_of_a_branch_is_not_called_that_of_the_module(tmp_path, monkeypatch):
+    text = check_own(Forks, tmp_path, monkeypatch)
+    assert "def __init__(self, in_channels: int, left_channels: int, right_channels: int) -> None:" in text
+
+
+class ScaledNorm(nn.BatchNorm2d):
+    """A norm that tracing keeps whole."""
+
+    def forward(self, x):
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.training) * 0.5
+
+
+class FourScaled(ScaledNorm):
+    """Of four channels."""
+
+    def __init__(self):
+        super().__init__(4)
+
+
+def test_norms_begin_at_one(tmp_path, monkeypatch):
+    namespace = made_from(check_own(FourScaled, tmp_path, monkeypatch), tmp_path)
+    norm = namespace["Network"]().body
+    assert {name: set(tensor.flatten().tolist()) for name, tensor in norm.state_dict().items()} == {
+        "weight": {1.0},
+        "bias": {0.0},
+        "running_mean": {0.0},
+        "running_var": {1.0},
+        "num_batches_tracked": {0},
+    }
+
+
+@pytest.mark.slow
+def test_a_librarys_code_says_where_it_is_from_and_its_licence():
+    text = source_of(Architecture(small("timm:efficientnet_b0", 32)))
+    assert f'"""From timm {metadata.version("timm")}, Apache-2.0.\n' in text
+    assert "from torch import Tensor, _assert, nn\n" in text
 
 
 def test_the_text_depends_on_the_architecture_alone():

@@ -13,6 +13,8 @@ from search_space.errors import InputError
 
 JSON_KEYS = {
     "objectives",
+    "parameters",
+    "baseline",
     "number",
     "state",
     "architecture",
@@ -178,6 +180,35 @@ def test_what_a_foreign_study_lacks_is_none(url: str, new_study: Callable[..., o
     assert record.to_json()["architecture"] is None
     assert study.config is study.epochs is None
     assert study.baselines() == []
+
+
+def test_flops_of_others_may_be_counted_in_millions(url: str, new_study: Callable[..., optuna.Study]) -> None:
+    reference = new_study("foreign")
+    for flops in (41.5, 42.0):
+        reference.tell(reference.ask(), [0.75, flops])
+    study = open_study(url, "foreign")
+    assert [record.flops for record in study.trials("flops < 42")] == [41.5]
+    assert [record.number for record in study.front(max_flops=41.7)] == [0]
+
+
+def test_attributes_that_are_only_called_like_senass_are_left_alone(url: str, new_study) -> None:
+    reference = new_study("foreign")
+    for key, value in {
+        "config": "train.yaml",
+        "checkpoints": 3,
+        "fingerprints": ["a"],
+        "images": 7,
+        "runs": {},
+    }.items():
+        reference.set_user_attr(key, value)
+    trial = reference.ask()
+    trial.set_user_attr("ending", {"metrics": [1]})
+    reference.tell(trial, [0.75, 100.0])
+    study = open_study(url, "foreign")
+    (record,) = study.records
+    assert record.checkpoint is study.config is study.scoring_images is None
+    assert record.metrics == {}
+    assert study.scored_by == "validation"
 
 
 def test_an_architecture_that_cannot_be_understood_is_none(url: str, new_study) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -83,10 +84,12 @@ def test_columns_are_called_as_in_expressions(url: str, new_study: Callable[...,
         (["objectives['flop']"], "unknown objective 'flop': did you mean 'flops'"),
         (["parms['count']"], "unknown group 'parms': did you mean 'params'"),
         (["1 + 1"], "is no name of a column"),
+        (["FLOPs"], "unknown column 'FLOPs': did you mean 'flops'"),
+        ("accuracy", "columns must be a list of names, such as ['accuracy'], not 'accuracy'"),
     ],
 )
-def test_columns_that_there_are_not(study: Study, columns: list[str], message: str) -> None:
-    with pytest.raises(InputError, match=message.replace("[", r"\[")):
+def test_columns_that_there_are_not(study: Study, columns: list[str] | str, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
         study.frame(columns=columns)
 
 
@@ -150,17 +153,39 @@ def test_parquet_with_curves_and_with_a_parameter_of_both_kinds(
 def test_json_is_of_records_or_of_the_columns_asked_for(study: Study, senas: Callable[..., str]) -> None:
     assert json.loads(senas("--json")) == [trial.to_json() for trial in study.trials()]
     assert senas("--format", "json") == senas("--json")
-    found = json.loads(senas("--json", "--columns", "number, layer1.position,started,curve", "--limit", "3"))
+    asked = "number, layer1.position,started,curve,architecture,params['count']"
+    found = json.loads(senas("--json", "--columns", asked, "--limit", "3"))
     assert found == [
         {
             "number": trial.number,
             "layer1.position": trial.parameters["layer1.position"],
             "started": trial.started.isoformat(),
             "curve": trial.to_json()["curve"],
+            "architecture": trial.to_json()["architecture"],
+            "params['count']": trial.parameters["count"],
         }
         for trial in study.trials(limit=3)
     ]
-    assert json.loads(senas("--json", "--limit", "0")) == []
+    assert json.loads(senas("--json", "--where", "number < 0")) == []
+
+
+def test_an_architecture_is_text_where_there_are_no_objects(study: Study, senas: Callable[..., str]) -> None:
+    (_, *rows) = csv.reader(io.StringIO(senas("--format", "csv", "--columns", "architecture", "--limit", "3")))
+    assert [json.loads(cell) for (cell,) in rows] == [
+        trial.to_json()["architecture"] for trial in study.trials(limit=3)
+    ]
+
+
+def test_parquet_with_counts_beyond_64_bits(url: str, new_study: Callable[..., optuna.Study]) -> None:
+    reference = new_study(metrics=("accuracy", "flops", "params"))
+    reference.tell(reference.ask(), [0.5, 1e300, 7.0])
+    reference.tell(reference.ask(), [0.5, 7.0, 2.0**53])
+    from results.rows import to_parquet
+
+    study = open_study(url, "a study")
+    table = parquet.read_table(io.BytesIO(to_parquet(study.columns(study.trials(), ["flops", "params"]))))
+    assert table.to_pydict() == {"flops": [1e300, 7.0], "params": [7, 2**53]}
+    assert [str(column.type) for column in table.itercolumns()] == ["double", "int64"]
 
 
 def test_a_file_is_written_as_its_name_ends(senas: Callable[..., str], tmp_path: Path) -> None:
@@ -178,6 +203,12 @@ def test_a_file_is_written_as_its_name_ends(senas: Callable[..., str], tmp_path:
         (("-o", "trials.txt", "--format", "table"), "a table is for the terminal"),
         (("-o", "missing/trials.csv"), "missing/trials.csv cannot be written"),
         (("--columns", "number,acuracy"), "unknown column 'acuracy'"),
+        (("--columns", "number,,accuracy"), "in `number,,accuracy` at column 8"),
+        (("--columns", ""), "no column is named"),
+        (("--sort", ""), "the name of a column is empty"),
+        (("--limit", "0"), "'--limit': Input should be greater than or equal to 1"),
+        (("--limit", "99999999999999999999"), "'--limit': Input should be less than or equal to 2147483647"),
+        (("--where", "baseline == '\udcff'"), "this is not UTF-8"),
         (("--where", "accuracy > > 1"), "in `accuracy > > 1` at column 12, `> 1`: expected a name"),
     ],
 )

@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -30,6 +30,7 @@ from results.query.language import (
     Some,
     parse,
     parse_name,
+    split_names,
     written,
 )
 from results.records import STATES
@@ -159,16 +160,25 @@ NUMBER_NAMES = st.sampled_from(
         parameter("params['flops']", "flops"),
     ]
 )
-TEXT_NAMES = st.sampled_from(
-    [
-        *map(column, ("architecture_id", "baseline", "fail_reason")),
-        Expression("started", lambda record: record.started.isoformat() if record.started else None),
-        parameter("layer1.position", "layer1.position"),
-    ]
-)
+TEXT_COLUMNS = [
+    *map(column, ("architecture_id", "baseline", "fail_reason")),
+    parameter("layer1.position", "layer1.position"),
+]
+STARTED = Expression("started", lambda record: record.started.isoformat() if record.started else None)
+TEXT_NAMES = st.sampled_from([*TEXT_COLUMNS, STARTED])
 EITHER_NAMES = st.just(parameter("mixed", "mixed"))
 NUMBERS = st.sampled_from(ODD_NUMBERS) | st.integers(-9, 99)
-TEXTS = st.sampled_from([*ODD_TEXTS, "c0ffee", "b", "2025-03-01T00:00:02", "2025-03-01T00:00:03+00:00"])
+TEXTS = st.sampled_from([*ODD_TEXTS, "c0ffee", "b", "2025-03-01T00:00:02"])
+MOMENTS = {
+    "2025-03-01": datetime(2025, 3, 1, tzinfo=UTC),
+    "2025-03-01 00:00": datetime(2025, 3, 1, tzinfo=UTC),
+    "2025-03-01T00:00:02": datetime(2025, 3, 1, 0, 0, 2, tzinfo=UTC),
+    "2025-03-01 00:00:03.123456": datetime(2025, 3, 1, 0, 0, 3, 123456, tzinfo=UTC),
+    "2025-03-01 02:00:04+02:00": datetime(2025, 3, 1, 0, 0, 4, tzinfo=UTC),
+    "2025-03-01T00:00:05.999999Z": datetime(2025, 3, 1, 0, 0, 5, 999999, tzinfo=UTC),
+    "2025-03-02 01": datetime(2025, 3, 2, 1, tzinfo=UTC),
+}
+"""Ways to write a time, and the moment that each means."""
 
 
 def computed(parts: tuple[Expression, str, Expression]) -> Expression:
@@ -193,7 +203,7 @@ NUMERIC = st.recursive(
     lambda inner: st.tuples(inner, st.sampled_from("+-*/"), inner).map(computed) | NUMBER_NAMES.map(negated),
     max_leaves=4,
 )
-TEXTUAL = TEXT_NAMES | TEXTS.map(literal)
+TEXTUAL = st.sampled_from(TEXT_COLUMNS) | TEXTS.map(literal)
 ORDERS = {
     "<": operator.lt,
     "<=": operator.le,
@@ -227,6 +237,21 @@ def listed(parts: tuple[Expression, bool, list[float | str]]) -> Expression:
         return found is not None and (found in members) is not negative
 
     return Expression(f"{value} {'not ' * negative}in [{text}]", of)
+
+
+def at_moments(parts: tuple[bool, str, bool, list[str]]) -> Expression:
+    """Comparisons of ``started`` with one time, or with a list."""
+    in_a_list, sign, negative, texts = parts
+    if in_a_list:
+        members = ", ".join(repr(text) for text in texts)
+        return Expression(
+            f"started {'not ' * negative}in [{members}]",
+            lambda r: r.started is not None and (r.started in [MOMENTS[text] for text in texts]) is not negative,
+        )
+    moment = MOMENTS[texts[0]]
+    if negative:
+        return Expression(f"'{texts[0]}' {sign} started", lambda r: bool(r.started and ORDERS[sign](moment, r.started)))
+    return Expression(f"started {sign} '{texts[0]}'", lambda r: bool(r.started and ORDERS[sign](r.started, moment)))
 
 
 def partial(parts: tuple[Expression, bool, Expression]) -> Expression:
@@ -284,19 +309,22 @@ COMPARISONS = st.one_of(
     st.tuples(NUMERIC, SIGNS, NUMERIC).map(compared),
     st.tuples(TEXTUAL, SIGNS, TEXTUAL).map(compared),
     st.tuples(EITHER_NAMES, SIGNS, NUMERIC | TEXTUAL | EITHER_NAMES).map(compared),
+    st.tuples(st.booleans(), SIGNS, NEGATIVE, st.lists(st.sampled_from(list(MOMENTS)), min_size=1, max_size=3)).map(
+        at_moments
+    ),
     st.tuples(NUMERIC, NEGATIVE, st.lists(NUMBERS, max_size=4)).map(listed),
-    st.tuples(TEXT_NAMES, NEGATIVE, st.lists(TEXTS, max_size=4)).map(listed),
+    st.tuples(st.sampled_from(TEXT_COLUMNS), NEGATIVE, st.lists(TEXTS, max_size=4)).map(listed),
     st.tuples(st.just(column("state")), SIGNS, st.sampled_from(STATES).map(literal)).map(compared),
     st.tuples(st.just(column("state")), NEGATIVE, st.lists(st.sampled_from(STATES))).map(listed),
     st.tuples(EITHER_NAMES, NEGATIVE, st.lists(NUMBERS | TEXTS, max_size=4)).map(listed),
     st.tuples(TEXTUAL, NEGATIVE, TEXT_NAMES).map(partial),
-    st.tuples(TEXTUAL, NEGATIVE, PATTERNS).map(like),
+    st.tuples(TEXTUAL | st.just(STARTED), NEGATIVE, PATTERNS).map(like),
     st.tuples(NUMERIC, NEGATIVE).map(on_the_curve),
     st.tuples(
         NUMERIC | TEXT_NAMES | EITHER_NAMES,
         st.sampled_from(["{} is None", "{} is not None", "{} == None", "{} != None", "None == {}", "None != {}"]),
     ).map(asked_for),
-    (NUMERIC | TEXTUAL | EITHER_NAMES).map(truthy),
+    (NUMERIC | TEXTUAL | EITHER_NAMES | st.just(STARTED)).map(truthy),
 )
 
 
@@ -412,7 +440,10 @@ def test_any_text_is_an_expression_or_an_input_error(text: str) -> None:
         ("params['contu'] == 8", "unknown parameter 'contu': did you mean 'count'"),
         ("objectives['latncy'] == 8", "unknown objective 'latncy': did you mean 'latency'"),
         ("param['count'] == 8", "unknown group 'param': did you mean 'params'"),
-        ("state == COMPLETE", "write it in quotes, 'COMPLETE'"),
+        (
+            "state == COMPLETE",
+            "at column 10, `COMPLETE`: unknown column 'COMPLETE': if it is meant as a text, write it",
+        ),
         ("state == 'COMPLET'", "at column 10, `'COMPLET'`: unknown state 'COMPLET': did you mean 'COMPLETE'"),
         ("'COMPLET' != state", "unknown state 'COMPLET'"),
         (
@@ -445,7 +476,25 @@ def test_any_text_is_an_expression_or_an_input_error(text: str) -> None:
         ("(1, 2) == 3", "a list is for 'in' alone"),
         ("(flops > 1) == True", "join such by 'and', 'or' and 'not'"),
         ("flops > 1 2", "at column 11, `2`: expected an operator"),
-        ("flops in (1 2)", "at column 13, `2)`: expected ','"),
+        ("flops in (1 2)", "at column 13, `2)`: expected ')'"),
+        ("flops in [1 2]", "at column 13, `2]`: expected ','"),
+        ("(accuracy > 0.9", "at its end: expected ')'"),
+        ("(accuracy > 0.9] and 1", "at column 16, `] and 1`: expected ')'"),
+        (
+            "layer1.position == post",
+            "at column 20, `post`: unknown column 'post': if it is meant as a text, write it in",
+        ),
+        ("layer1.position in (pre, post)", "a list holds numbers and texts alone: write 'pre'"),
+        ("FLOPs > 1", "unknown column 'FLOPs': did you mean 'flops'?"),
+        ("trial > 1", "unknown column 'trial': did you mean 'number'?"),
+        ("flops > 1 AND params > 1", "at column 11, `AND params > 1`: write 'and' in small letters"),
+        ("NOT flops > 1", "at column 1, `NOT flops > 1`: write 'not' in small letters"),
+        ("flops > 1 && params > 1", "at column 11, `&& params > 1`: write 'and'"),
+        ("flops > 1 || params > 1", "at column 11, `|| params > 1`: write 'or'"),
+        ("baseline == 'a\udcff'", "at column 15, `\\udcff'`: this is not UTF-8"),
+        ("started > 'yesterday'", "at column 11, `'yesterday'`: this is no time: write it as '2026-03-01' or"),
+        ("'2026-02-30' <= started", "at column 1, `'2026-02-30' <= started`: this is no time"),
+        ("started in ('2026-03-01', '2026-3-1')", "at column 27, `'2026-3-1')`: this is no time"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(in_a_file: Study, expression: str, message: str) -> None:
@@ -548,7 +597,10 @@ def test_a_server_sorts_them_so_too(on_a_server: Study, key: str) -> None:
         ("-curve", "no order by curve"),
         ("layer1.positon", "did you mean 'layer1.position'"),
         ("accuracy + 1", "`accuracy + 1` is no name"),
-        ("", "empty"),
+        ("", "the name of a column is empty"),
+        ("-", "the name of a column is empty"),
+        ("FLOPs", "did you mean 'flops'"),
+        ("accuracy\udcff", "this is not UTF-8"),
     ],
 )
 def test_sorting_by_what_there_is_not(in_a_file: Study, key: str, message: str) -> None:
@@ -564,6 +616,50 @@ def test_where_sort_and_limit_go_together_and_can_be_counted(in_a_file: Study) -
     assert in_a_file.count("accuracy > 0") == len(everything)
     assert in_a_file.count() == len(in_a_file.records)
     assert in_a_file.trials(limit=0) == []
+    for limit in (-1, 2**31):
+        with pytest.raises(InputError, match=f"limit must be 0 to 2147483647, not {limit}"):
+            in_a_file.trials(limit=limit)
+
+
+OVERFLOW = "number >= 0 and number + 1e200 * 1e200 > 0"
+
+
+def test_a_number_beyond_all_floats_is_infinite_in_a_file(in_a_file: Study) -> None:
+    assert in_a_file.count(OVERFLOW) == len(in_a_file.records)
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"), [(OVERFLOW, "a number is out of range"), ("baseline == '\0'", "NUL")]
+)
+def test_a_server_refuses_it_and_the_expression_is_named(on_a_server: Study, expression: str, reason: str) -> None:
+    with pytest.raises(InputError, match=re.escape(f"in `{expression}`: ") + f".*{reason}"):
+        on_a_server.count(expression)
+    assert on_a_server.count("number >= 0") == len(on_a_server.records)
+
+
+@given(
+    st.lists(
+        st.sampled_from(["accuracy", "layer1.position"]) | st.text().map(lambda name: written(name, "params", {name})),
+        min_size=1,
+    )
+)
+def test_names_are_split_at_the_commas_between_them(names: list[str]) -> None:
+    assert split_names(",".join(names)) == split_names(" , ".join(names)) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no column is named"),
+        ("number,,accuracy", "in `number,,accuracy` at column 8, `,accuracy`: expected the name of a column"),
+        (",number", "at column 1, `,number`: expected the name"),
+        ("number, ", "at its end: expected the name"),
+        ("number,params['a", "at column 15, `'a`: this text has no end"),
+    ],
+)
+def test_names_that_are_missing(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        split_names(text)
 
 
 def test_a_record_is_the_same_however_it_was_asked_for(in_a_file: Study) -> None:
@@ -589,12 +685,6 @@ def test_a_parameter_that_is_drawn_from_other_things_in_other_trials(url: str, n
     for expression, found in {"x == 1": [0], "x == 'b'": [1], "x == 8": [2], "x != 1": [1, 2], "x < 9": [0, 2]}.items():
         assert [record.number for record in study.trials(expression)] == found
     assert [record.number for record in study.trials(sort="-x")] == [1, 2, 0]
-
-
-def test_parameters_may_be_left_out(in_a_file: Study) -> None:
-    found = in_a_file.trials("number > 3", with_parameters=False)
-    assert [r.to_json() for r in found] == [r.to_json() for r in in_a_file.trials("number > 3")]
-    assert all(r.parameters == {} for r in found + in_a_file.trials(with_parameters=False))
 
 
 def test_a_study_made_of_records_has_no_db_to_ask() -> None:
