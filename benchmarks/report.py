@@ -6,7 +6,8 @@ The study is a search of ResNet-20's SE placements for CIFAR-10 over 81 epochs, 
 real proposals and real ASHA, on curves that are drawn; every fiftieth architecture fails. Timed is `senas report` as a
 whole process, start-up, analysis and the drawing of the best included.
 
-NUMBERS: to be taken on an idle machine.
+Measured on 2026-11-22 with Python 3.11.7 on 2 cores of an AMD EPYC that had nothing else to do (``--rounds 5``):
+7.7 s in the median (7.4 to 9.4), 1.9 MB.
 """
 
 import argparse

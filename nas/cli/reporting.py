@@ -35,7 +35,6 @@ def write_report(study: str, storage: str, file: Path) -> int:
     """
     if file.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"{file} is not named as the web page that a report is: end its name in .html")
-    from results.analysis import analyze
     from results.files import write_text
     from results.report import Report, evaluations_of, recommend, render
     from results.study import open_study
@@ -44,7 +43,7 @@ def write_report(study: str, storage: str, file: Path) -> int:
     opened = open_study(storage, study)
     found = recommend(opened)
     evaluations = evaluations_of(storage, found.best.architecture_id if found else None)
-    page = render(Report(opened, analyze(opened), evaluations, storage_words(storage), made))
+    page = render(Report(opened, evaluations, storage_words(storage), made))
     write_text(file, page)
     return len(page.encode())
 

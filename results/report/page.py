@@ -16,10 +16,11 @@ from typing import Any, TypeGuard
 
 import altair as alt
 import yaml
+from altair.utils.schemapi import debug_mode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from results.analysis import Analysis
+from results.analysis import Analysis, analyze
 from results.charts.axes import planes, title
 from results.charts.curves import curves
 from results.charts.effects import effects
@@ -31,11 +32,11 @@ from results.charts.rungs import rungs
 from results.charts.saving import VEGA_LITE
 from results.judgement import Comparison, Judgement, points
 from results.records import TrialRecord
+from results.report.drawing import start_drawing
 from results.report.evaluations import Evaluation
 from results.report.recommendation import Recommendation, recommend
 from results.report.trial_details import details
 from results.study import Study
-from search_space.errors import InputError
 from search_space.summary import summarise
 
 _HERE = Path(__file__).parent
@@ -53,10 +54,14 @@ class Report:
     """
 
     study: Study
-    analysis: Analysis
     evaluations: Sequence[Evaluation]
     storage: str
     made: datetime
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        """Which choices matter, and how the search went."""
+        return analyze(self.study)
 
     @cached_property
     def recommendation(self) -> Recommendation | None:
@@ -86,10 +91,12 @@ def render(report: Report) -> str:
     )
     environment.filters |= {"accuracy": _accuracy, "count": _count, "points": points, "percent": _percent}
     study, rows = report.study, _rows(report)
+    architecture = report.recommendation and report.recommendation.best.architecture
+    drawing = start_drawing(architecture) if architecture else None
     with ThreadPoolExecutor(1) as aside:  # that engine needs a second, and Python's lock at no time of it
         vega = aside.submit(_vega)
-        charts = {name: for_page(chart) for name, chart in _charts(report) if chart is not None}
-        drawing = _drawing(report.recommendation)
+        with debug_mode(False):  # to check what we write against Vega-Lite's schema takes longer than to write it
+            charts = {name: for_page(chart) for name, chart in _charts(report) if chart is not None}
     scripts = [vega.result(), (_HERE / "page.js").read_text()]
     return environment.get_template("page.html").render(
         report=report,
@@ -97,7 +104,7 @@ def render(report: Report) -> str:
         name=shlex.quote(study.name),
         state=Counter(record.state for record in study.records),
         recommendation=report.recommendation,
-        drawing=drawing,
+        drawing=drawing and drawing(),
         rows=rows,
         costs=[cost for cost in _COSTS if any(row.costs[cost][0] is not None for row in rows)],
         more_rows=max(0, len(study.front()) - _MOST_ROWS),
@@ -136,28 +143,6 @@ def _charts(report: Report) -> Iterator[tuple[str, alt.TopLevelMixin | None]]:
 
 
 # The answer
-
-
-@dataclass(frozen=True)
-class _Drawing:
-    """An architecture as an SVG, or why it is not drawn."""
-
-    svg: Markup | None
-    obstacle: str = ""
-
-
-def _drawing(recommendation: Recommendation | None) -> _Drawing | None:
-    architecture = recommendation and recommendation.best.architecture
-    if not architecture:
-        return None
-    # Only here: tracing a backbone takes torch.
-    from search_space.svg import draw
-    from search_space.tracing import trace
-
-    try:
-        return _Drawing(Markup(draw(trace(architecture.backbone), architecture)))
-    except InputError as error:
-        return _Drawing(None, str(error))
 
 
 def _images(report: Report) -> int | None:

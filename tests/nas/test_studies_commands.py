@@ -179,3 +179,11 @@ assert not heavy, heavy
     root = Path(__file__).parent.parent.parent
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_brackets_and_colons_in_names_are_just_that(file_url, capsys):
+    name = "[/x] [bold]:warning: bad"
+    for study in (name, "digits"):
+        make(file_url, study)
+    for command in (("studies",), ("pareto", name), ("compare", name, "digits")):
+        assert name in senas(capsys, *command, "--storage", file_url)

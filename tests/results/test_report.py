@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 from scipy import stats
 
-from results.analysis import analyze
 from results.records import TrialRecord
 from results.report import Report, evaluations_of, recommend, render
 from results.report.recommendation import wilson
@@ -58,7 +57,7 @@ def page_of(url: str, name: str = "a study") -> Page:
     study = open_study(url, name)
     found = recommend(study)
     evaluations = evaluations_of(url, found.best.architecture_id if found else None)
-    return Page(render(Report(study, analyze(study), evaluations, "", datetime(2026, 1, 2, tzinfo=UTC))))
+    return Page(render(Report(study, evaluations, "", datetime(2026, 1, 2, tzinfo=UTC))))
 
 
 # The answer
