@@ -141,7 +141,7 @@ def test_the_mode_is_put_back_when_the_network_fails():
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:99", "cpu:0", ""])
 def test_a_device_that_is_not_there_is_refused_in_a_line(device, traced):
-    message = rf"unknown device '{device}': .*\(one of: cpu[^\n]*\)"
+    message = rf"unknown device '{device}': .*one of: cpu[^\n]*"
     with pytest.raises(InputError, match=message) as error:
         measure_latency(nn.Identity(), SIZE, device=device)
     assert "\n" not in str(error.value)
