@@ -14,10 +14,7 @@ from typing import Any
 import ray
 import torch
 
-import nas
-import results
-import search_space
-import trainers
+from nas import own_packages
 from nas.config import Config, ResourcesConfig
 from search_space.errors import InputError, first_line
 from search_space.import_paths import is_import_path
@@ -50,8 +47,10 @@ def connected(address: str | None, config: Config) -> Iterator[None]:
             yield
             return
         environment: dict[str, Any] = {"env_vars": {"RAY_CHDIR_TO_TRIAL_DIR": "0"}}
-        if address is not None and "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:  # a job brings its own code
-            environment["py_modules"] = [*_our_packages(), *_modules_of_the_user(config)]
+        if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:  # a job brings its own code
+            environment["worker_process_setup_hook"] = f"{own_packages.__name__}.{own_packages.hold_them.__name__}"
+            if address is not None:
+                environment["py_modules"] = [*_our_packages(), *_modules_of_the_user(config)]
         where = {"address": address} if address else {"address": "local", "include_dashboard": False}
         try:
             ray.init(**where, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)
@@ -129,7 +128,7 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 def _our_packages() -> list[str]:
     """As paths, because a Ray client pickles the list."""
-    return [package.__path__[0] for package in (search_space, trainers, results, nas)]
+    return [package.__path__[0] for package in own_packages.PACKAGES]
 
 
 def _modules_of_the_user(config: Config) -> list[str]:

@@ -74,7 +74,7 @@ def _importance_tables(analysis: "Analysis") -> Iterator[Table]:
 
 def _effect_table(effects: "Sequence[Effect]") -> Table:
     table = plain_table(title="In which direction: accuracy in percentage points, all else being equal")
-    _add_columns(table, "factor", "level", "against", ">trials", ">against", ">difference", ">95 % interval")
+    _add_columns(table, "factor", "level", "against", ">trials", ">against", ">difference", ">95% interval")
     for effect in effects:
         shown = effect.low > 0 or effect.high < 0
         table.add_row(
@@ -91,7 +91,7 @@ def _effect_table(effects: "Sequence[Effect]") -> Table:
 
 def _rung_table(analysis: "Analysis") -> Table:
     table = plain_table(title="How early epochs foretell the last: Spearman's rank correlation of accuracies")
-    _add_columns(table, ">after epoch", ">with epoch", ">trials", ">rho", ">95 % interval")
+    _add_columns(table, ">after epoch", ">with epoch", ">trials", ">rho", ">95% interval")
     for row in analysis.rungs:
         table.add_row(
             str(row.epoch), str(row.last_epoch), str(row.trials), f"{row.rho:.2f}", f"{row.low:.2f} to {row.high:.2f}"

@@ -41,7 +41,7 @@ class Effect(Finding):
         trials: those that have the level, at one block at least.
         reference_trials: those that have the reference.
         difference: accuracy of the level less that of the reference.
-        low: lower end of its 95 % confidence interval.
+        low: lower end of its 95% confidence interval.
         high: upper end.
     """
 
@@ -62,7 +62,7 @@ class RungCorrelation(Finding):
     Attributes:
         trials: those that have both accuracies.
         rho: Spearman's rank correlation, -1 to 1.
-        low: lower end of its 95 % confidence interval.
+        low: lower end of its 95% confidence interval.
         high: upper end.
     """
 

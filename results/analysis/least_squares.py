@@ -15,7 +15,7 @@ _TOLERANCE = 1e-8
 
 @dataclass(frozen=True)
 class Estimate:
-    """A coefficient and its 95 % confidence interval."""
+    """A coefficient and its 95% confidence interval."""
 
     value: float
     low: float

@@ -50,7 +50,7 @@ def rung_correlations(study: Study, notes: list[str]) -> tuple[RungCorrelation, 
 
 
 def spearman_interval(rho: float, trials: int) -> tuple[float, float]:
-    """The 95 % confidence interval of a rank correlation, by Fisher's z with the variance of Bonett & Wright (2000).
+    """The 95% confidence interval of a rank correlation, by Fisher's z with the variance of Bonett & Wright (2000).
 
     A perfect order has no interval by it; it gets that of the order with two neighbours changed, up to the end.
     """

@@ -12,7 +12,7 @@ from results.records import TrialRecord
 from results.study import Study
 
 _KINDS = {
-    "stopped by ASHA": (LIGHT["faint"], 0.6),
+    "stopped early": (LIGHT["faint"], 0.6),
     "running": (LIGHT["green"], 0.8),
     "failed": (LIGHT["pink"], 0.9),
     "complete": (LIGHT["blue"], 0.45),
@@ -20,8 +20,8 @@ _KINDS = {
     "on the front": (LIGHT["orange"], 1.0),
 }
 """Colour and opacity, from the least to the most important: later ones are drawn over earlier ones."""
-_BY_STATE = {"PRUNED": "stopped by ASHA", "FAIL": "failed", "RUNNING": "running", "WAITING": "running"}
-_ENDS = {"stopped by ASHA": "triangle-down", "failed": "cross"}
+_BY_STATE = {"PRUNED": "stopped early", "FAIL": "failed", "RUNNING": "running", "WAITING": "running"}
+_ENDS = {"stopped early": "triangle-down", "failed": "cross"}
 _MOST_LABELS = 10
 
 

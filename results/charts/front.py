@@ -17,7 +17,7 @@ _KINDS = {
     "on the front": ("circle", LIGHT["orange"], 130),
     "baseline": ("diamond", LIGHT["ink"], 120),
     "complete": ("circle", LIGHT["blue"], 70),
-    "stopped by ASHA": ("triangle-down", LIGHT["faint"], 50),
+    "stopped early": ("triangle-down", LIGHT["faint"], 50),
 }
 """Shape, colour, and area in square pixels."""
 _FRONT, _BASELINE, _COMPLETE, _STOPPED = _KINDS

@@ -30,7 +30,7 @@ def start_drawing(architecture: Architecture) -> Callable[[], Drawing]:
     if "torch" in sys.modules:
         return lambda: _draw(architecture)
     process = subprocess.Popen(
-        [sys.executable, "-m", __name__, architecture.to_yaml()],
+        [sys.executable, "-P", "-m", __name__, architecture.to_yaml()],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -65,7 +65,7 @@ def test_the_front_has_every_complete_trial_and_no_other(opened: Study) -> None:
 
 def test_stopped_trials_stand_apart_where_they_are_asked_for(opened: Study) -> None:
     rows = values(front(opened, with_stopped=True), "front")
-    stopped = {row["number"]: row["y"] for row in rows if row["kind"] == "stopped by ASHA"}
+    stopped = {row["number"]: row["y"] for row in rows if row["kind"] == "stopped early"}
     with_a_number = [r for r in opened.records if r.state == "PRUNED" and not isnan(r.curve[-1])]
     assert stopped == {record.number: record.curve[-1] for record in with_a_number}
 
