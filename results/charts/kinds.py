@@ -9,7 +9,7 @@ from results.analysis import Analysis, analyze
 from results.charts.curves import curves
 from results.charts.effects import effects
 from results.charts.front import front
-from results.charts.hypervolume import hypervolume
+from results.charts.hypervolume import hypervolumes
 from results.charts.importance import importances
 from results.charts.rungs import rungs
 from results.study import Study
@@ -31,7 +31,7 @@ def _analysed(draw: Callable[[Analysis], alt.TopLevelMixin | None]) -> Callable[
 KINDS: Mapping[str, _Kind] = {
     "front": _Kind(front, "a complete trial with accuracy and a cost"),
     "curves": _Kind(curves, "a trial with an epoch's accuracy"),
-    "hypervolume": _Kind(_analysed(lambda found: hypervolume(found.hypervolume)), "a complete trial"),
+    "hypervolume": _Kind(_analysed(lambda found: hypervolumes(found.hypervolume)), "a complete trial"),
     "importance": _Kind(_analysed(lambda found: importances(found.importances)), "complete trials that differ"),
     "effects": _Kind(_analysed(lambda found: effects(found.effects)), "trials with and without each choice"),
     "rungs": _Kind(_analysed(lambda found: rungs(found.rungs)), "several trials with whole curves"),

@@ -25,7 +25,7 @@ from results.charts.axes import planes, title
 from results.charts.curves import curves
 from results.charts.effects import effects
 from results.charts.front import front
-from results.charts.hypervolume import hypervolume
+from results.charts.hypervolume import hypervolume, hypervolume_over_time
 from results.charts.importance import importance
 from results.charts.look import PALETTE, for_page
 from results.charts.rungs import rungs
@@ -140,6 +140,7 @@ def _charts(report: Report) -> Iterator[tuple[str, alt.TopLevelMixin | None]]:
     yield "effects", effects(analysis.effects)
     yield "rungs", rungs(analysis.rungs)
     yield "hypervolume", hypervolume(analysis.hypervolume)
+    yield "hypervolume-time", hypervolume_over_time(analysis.hypervolume)
 
 
 # The answer

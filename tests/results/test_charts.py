@@ -1,6 +1,7 @@
 """Charts: what is drawn of a study, and what of it is not; colours that can be told from their ground; the files."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from results.analysis import Effect, HypervolumePoint, Importance, RungCorrelati
 from results.charts.curves import curves
 from results.charts.effects import effects
 from results.charts.front import front
-from results.charts.hypervolume import hypervolume
+from results.charts.hypervolume import hypervolume, hypervolume_over_time, hypervolumes
 from results.charts.importance import importance, importances
 from results.charts.kinds import KINDS, chart
 from results.charts.look import LIGHT, PALETTE, for_page
@@ -37,6 +38,8 @@ EFFECTS = [
 ]
 RUNGS = [RungCorrelation(1, 9, 17, 0.3, -0.2, 0.7), RungCorrelation(3, 9, 17, 0.8, 0.6, 0.9)]
 GROWTH = [HypervolumePoint(number, None, number / 10) for number in range(5)]
+BEGUN = datetime(2026, 3, 1, 22, tzinfo=UTC)
+TIMED = [HypervolumePoint(hour, BEGUN + timedelta(hours=hour), hour / 10) for hour in range(4)]
 
 
 def values(drawn: alt.TopLevelMixin | None, key: str) -> list[dict[str, Any]]:
@@ -135,10 +138,28 @@ def test_importances_are_each_objectives_own() -> None:
     assert importance(IMPORTANCES, "latency") is None
 
 
+def test_the_front_grows_over_time_as_far_as_it_is_known() -> None:
+    timed = [*TIMED, HypervolumePoint(4, None, 0.4)]
+    rows = values(hypervolume_over_time(timed), "x")
+    assert [(row["x"], row["hypervolume"], row["ended"]) for row in rows] == [
+        (0, 0.0, "2026-03-01 22:00:00 UTC"),
+        (1, 0.1, "2026-03-01 23:00:00 UTC"),
+        (2, 0.2, "2026-03-02 00:00:00 UTC"),
+        (3, 0.3, "2026-03-02 01:00:00 UTC"),
+    ]
+    for points, unit in ((timed, "hours"), (timed[:2], "minutes")):
+        drawn = hypervolume_over_time(points)
+        assert drawn is not None
+        assert f"{unit} since" in drawn.to_json()
+    assert hypervolume_over_time(GROWTH) is None
+    assert hypervolume_over_time(timed[:1]) is None
+    assert [len(values(hypervolumes(points), "completed")) for points in (timed, GROWTH)] == [5 + 4, 5]
+
+
 @pytest.mark.parametrize(
     "drawn",
-    [importances(IMPORTANCES), effects(EFFECTS), rungs(RUNGS), hypervolume(GROWTH)],
-    ids=["importance", "effects", "rungs", "hypervolume"],
+    [importances(IMPORTANCES), effects(EFFECTS), rungs(RUNGS), hypervolume(GROWTH), hypervolumes(TIMED)],
+    ids=["importance", "effects", "rungs", "hypervolume", "hypervolume over time"],
 )
 def test_each_is_a_picture(drawn: alt.TopLevelMixin, tmp_path: Path) -> None:
     save(drawn, tmp_path / "chart.png")
