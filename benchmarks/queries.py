@@ -34,7 +34,8 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 
-from search_space.architecture import SE, Architecture, Backbone
+from search_space.architecture import SE, Architecture
+from search_space.backbones import resolve
 
 STUDY = "benchmark"
 SITES = tuple(f"layer{stage}.{block}" for stage in (1, 2, 3) for block in range(3))
@@ -220,7 +221,7 @@ def _architecture(parameters: dict[str, tuple[Any, BaseDistribution]]) -> Archit
         }
         if position != "none":
             sites.append((site, SE(position, "se", tuple(settings.items()))))
-    return Architecture(Backbone("resnet20", 10, (3, 32, 32)), tuple(sites))
+    return Architecture(resolve("resnet20", num_classes=10, input_size=(3, 32, 32)), tuple(sites))
 
 
 if __name__ == "__main__":
