@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import yaml
@@ -283,3 +284,30 @@ def test_help_loads_nothing_heavy():
         "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(("words", "code"), [(["backbones"], 0), (["studies", "--storage", "sqlite:///none.db"], 2)])
+def test_the_end_loses_nothing(tmp_path, words, code):
+    """What is printed arrives whole in a pipe, and what is to be cleared away at the end is."""
+    program = (
+        "import atexit, sys\n"
+        "from nas.cli import run\n"
+        "atexit.register(print, 'cleared away')\n"
+        f"sys.argv = ['senas', *{words}]\n"
+        "run()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == code
+    *printed, last = ended.stdout.splitlines()
+    assert last == "cleared away"
+    assert len(printed) > 50 or code
+    assert ended.stderr.startswith("senas: there is no study DB" if code else "")
+
+
+def test_an_output_that_is_full_is_a_failure():
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "nas", "variants"], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert ended.returncode not in (0, 2)
+    assert b"No space left" in ended.stderr

@@ -105,8 +105,8 @@ def test_a_trial_that_diverges_or_runs_out_of_memory_fails_with_its_reason_and_a
 
 def test_a_worker_that_ray_ends_for_want_of_memory_fails_its_trial_with_that_reason(senas, monkeypatch):
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.0001")  # every node is always low on memory
-    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "15000")  # time for the worker to begin
-    words = ("--trials", "1", "--set", "search.epochs=1000", "--set", "search.asha=null")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "30000")  # time for the worker to begin
+    words = ("--trials", "1", "--set", "search.epochs=100000", "--set", "search.asha=null")
     senas.run("search", "tiny.yaml", *words, "--set", "resources.retries=0", code=1)
     (trial,) = senas.study().trials()
     assert trial.state == "FAIL"
