@@ -27,7 +27,7 @@ def reading(url: str) -> Iterator[Connection]:
     address = parse_url(url)
     engine = _engine(address)
     try:
-        with _uncollected(), engine.connect() as connection:
+        with uncollected(), engine.connect() as connection:
             if engine.dialect.name == "sqlite":
                 connection.exec_driver_sql("BEGIN")
             yield connection
@@ -38,7 +38,7 @@ def reading(url: str) -> Iterator[Connection]:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Without the garbage collector, which would go again and again through what is read, and all of that stays."""
     was_on = gc.isenabled()
     gc.disable()

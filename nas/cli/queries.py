@@ -8,6 +8,7 @@ import typer
 from nas.cli.formats import Format, format_of, write_trials
 from nas.cli.options import DEFAULT_STORAGE, AsJson, MaxFlops, MaxParams, Storage, StudyName, SvgFile
 from nas.cli.render import console, count, plain_table, print_json, short_path, sparkline, trial_table, value_table
+from results.database import uncollected
 from results.query.language import split_names
 from results.records import TrialRecord
 from results.remote import is_remote
@@ -74,8 +75,8 @@ def trials(
     keys = None if columns is None else split_names(columns)
     opened = open_study(storage, study)
     if wanted != "table":
-        found = opened.trials(where, sort=sort, limit=limit)
-        write_trials(wanted, opened, found, keys, output)
+        with uncollected():
+            write_trials(wanted, opened, opened.trials(where, sort=sort, limit=limit), keys, output)
         return
     found = opened.trials(where, sort=sort, limit=_SHOWN if limit is None else limit)
     out = console()
