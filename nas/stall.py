@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from math import isfinite
 
 from nas.objectives import Objective
-from results.hypervolume import hypervolume
+from results.hypervolume import Box
 
 
 class StallRule:
     """Holds when the last ``trials`` trials that ended made the hypervolume grow by less than a fraction of it.
 
-    It follows from the study alone, so a search that goes on finds what it found before. The reference point is a
-    tenth of the way beyond the worst value of each objective, and each objective is scaled by what was seen of it.
+    It follows from the study alone, so a search that goes on finds what it found before. The hypervolume is that of
+    the box around all completed trials.
     """
 
     def __init__(self, objectives: Sequence[Objective], *, trials: int, improvement: float) -> None:
@@ -45,13 +45,6 @@ class StallRule:
         if not before:
             return False
         every = [losses for _, losses in self._complete]
-        axes = list(zip(*every, strict=True))
-        lows = [min(axis) for axis in axes]
-        widths = [max(axis) - low or 1.0 for axis, low in zip(axes, lows, strict=True)]
-
-        def scaled(points: Sequence[tuple[float, ...]]) -> list[list[float]]:
-            return [[(v - low) / w for v, low, w in zip(point, lows, widths, strict=True)] for point in points]
-
-        reference = [1.1] * len(axes)
-        now, then = hypervolume(scaled(every), reference), hypervolume(scaled(before), reference)
+        box = Box(every)
+        now, then = box.dominated(every), box.dominated(before)
         return now - then < self._improvement * now

@@ -7,14 +7,11 @@ from math import isfinite
 from typing import Any
 
 from results.front import dominates, front
-from results.hypervolume import hypervolume
+from results.hypervolume import Box
 from results.records import STATES, State, TrialRecord
 from results.study import Study
 from results.tables import Objective, losses
 from search_space.errors import InputError
-
-_REFERENCE = 1.1
-"""On every scaled axis: a tenth of the range beyond the worst, so that the ends of a front count as well."""
 
 _Loss = tuple[float, ...]
 
@@ -183,16 +180,8 @@ def _distinct_front(points: Sequence[_Loss]) -> set[_Loss]:
 def _hypervolumes(complete: Mapping[str, Sequence[_Loss]]) -> dict[str, float]:
     """What the points of each study dominate of one box for all."""
     finite = {name: [point for point in points if all(map(isfinite, point))] for name, points in complete.items()}
-    axes = list(zip(*(point for points in finite.values() for point in points), strict=True))
-    lows = [min(axis) for axis in axes]
-    widths = [max(axis) - low or 1.0 for axis, low in zip(axes, lows, strict=True)]
-
-    def scaled(point: _Loss) -> list[float]:
-        return [(value - low) / width for value, low, width in zip(point, lows, widths, strict=True)]
-
-    reference = [_REFERENCE] * len(axes)
-    box = _REFERENCE ** len(axes)
-    return {name: hypervolume([scaled(point) for point in points], reference) / box for name, points in finite.items()}
+    box = Box(point for points in finite.values() for point in points)
+    return {name: box.dominated(points) for name, points in finite.items()}
 
 
 def _coverage(ours: Sequence[_Loss], theirs: Sequence[_Loss]) -> float | None:

@@ -1,8 +1,34 @@
 """The hypervolume of a front: how much of the space below a reference point it dominates (Zitzler & Thiele, 1998)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from results.front import front
+
+_BEYOND_THE_WORST = 0.1
+"""Of the range of each objective, so that the ends of a front count as well."""
+
+
+class Box:
+    """A space in which objectives of all units count alike.
+
+    It goes from the best value of each objective to a tenth of its range beyond the worst. An objective that never
+    varies has a range of one.
+    """
+
+    def __init__(self, losses: Iterable[Sequence[float]]) -> None:
+        """Around points whose every objective is minimised and finite."""
+        axes = list(zip(*losses, strict=True))
+        self._lows = [min(axis) for axis in axes]
+        self._widths = [max(axis) - low or 1.0 for axis, low in zip(axes, self._lows, strict=True)]
+
+    def dominated(self, losses: Iterable[Sequence[float]]) -> float:
+        """The share of the box that points dominate, 0 to 1; shares of one box alone can be compared."""
+        end = 1 + _BEYOND_THE_WORST
+        scaled = [
+            [(value - low) / width for value, low, width in zip(point, self._lows, self._widths, strict=True)]
+            for point in losses
+        ]
+        return hypervolume(scaled, [end] * len(self._lows)) / end ** len(self._lows)
 
 
 def hypervolume(losses: Sequence[Sequence[float]], reference: Sequence[float]) -> float:
