@@ -70,6 +70,13 @@ def study_of(trial: TrialRecord, name: str = "a study", attributes: Mapping[str,
     )
 
 
+def sound_export(backbone: Backbone, folder: Path) -> Path:
+    """An export without the programs, in a directory "best" of the folder."""
+    architecture = mixed_architecture(backbone)
+    trial = trial_of(architecture, trained_network(architecture), folder / "checkpoint")
+    return quick_export(study_of(trial), trial, folder / "best")
+
+
 def sign_again(folder: Path) -> None:
     """Makes the checksums those of the files, as someone who swaps files could."""
     metadata = json.loads((folder / "metadata.json").read_text())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from exports import mixed_architecture, quick_export, study_of, trained_network, trial_of
+from exports import sound_export
 from se_block import se_block
 from torch import Tensor, nn
 
@@ -165,10 +165,7 @@ def test_channels_and_strides_of_many_networks(name: str, side: int) -> None:
 
 @pytest.fixture(scope="module")
 def exported(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("features")
-    architecture = mixed_architecture(backbone)
-    trial = trial_of(architecture, trained_network(architecture), folder / "checkpoint")
-    return quick_export(study_of(trial), trial, folder / "best")
+    return sound_export(backbone, tmp_path_factory.mktemp("features"))
 
 
 def test_an_export_is_loaded_as_features(exported: Path) -> None:

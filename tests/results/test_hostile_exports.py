@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from exports import mixed_architecture, quick_export, sign_again, study_of, trained_network, trial_of
+from exports import mixed_architecture, quick_export, sign_again, sound_export, study_of, trained_network, trial_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from se_block import se_block
@@ -29,10 +29,7 @@ PAYLOAD = "import pathlib; pathlib.Path('{}').touch()"
 
 @pytest.fixture(scope="module")
 def sound(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sound")
-    architecture = mixed_architecture(backbone)
-    trial = trial_of(architecture, trained_network(architecture), folder / "checkpoint")
-    return quick_export(study_of(trial), trial, folder / "best")
+    return sound_export(backbone, tmp_path_factory.mktemp("sound"))
 
 
 @pytest.fixture
