@@ -16,6 +16,9 @@ State = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
 
 STATES: tuple[State, ...] = get_args(State)
 
+FIGURES = ("accuracy", "flops", "params")
+"""The objectives that are attributes of a record too; others are among its objectives alone."""
+
 
 def checkpoint_folder(checkpoints: str, number: int) -> str:
     """Where a trial's checkpoints lie, under the folder or the URL of its study's."""

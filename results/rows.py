@@ -14,7 +14,7 @@ from typing import Any
 
 from results.query.language import parse_name, written
 from results.query.values import COLUMNS, unknown_column
-from results.records import TrialRecord, finite
+from results.records import FIGURES, TrialRecord, finite
 from search_space.errors import InputError, unknown
 
 Columns = dict[str, list[Any]]
@@ -34,8 +34,6 @@ _GETTERS: dict[str, _Getter] = {name: attrgetter(name) for name in COLUMNS} | {
     "curve": lambda trial: list(trial.curve),
 }
 _LONG = ("architecture", "curve")
-_OBJECTIVES = ("accuracy", "flops", "params")
-"""Columns that are the objective of that name where there is one."""
 
 
 def columns_of(
@@ -63,7 +61,7 @@ def columns_of(
         getters = {name: _find(name, objectives, here, parameters) for name in names}
     else:
         getters = {name: getter for name, getter in _GETTERS.items() if name not in _LONG}
-        further = [name for name in objectives if name not in _OBJECTIVES]
+        further = [name for name in objectives if name not in FIGURES]
         getters |= {written(name, "objectives", getters): _objective(name) for name in further}
         getters |= {written(name, "params", {*_GETTERS, *objectives}): _parameter(name) for name in here}
     return {name: [getter(trial) for trial in trials] for name, getter in getters.items()}

@@ -7,11 +7,21 @@ import typer
 
 from nas.cli.formats import Format, format_of, write_trials
 from nas.cli.options import DEFAULT_STORAGE, AsJson, MaxFlops, MaxParams, Storage, StudyName, SvgFile
-from nas.cli.render import console, count, plain_table, print_json, short_path, sparkline, trial_table, value_table
+from nas.cli.render import (
+    COUNTED_STATES,
+    accuracy_text,
+    console,
+    count,
+    plain_table,
+    print_json,
+    short_place,
+    sparkline,
+    trial_table,
+    value_table,
+)
 from results.database import uncollected
 from results.query.language import split_names
 from results.records import TrialRecord
-from results.remote import is_remote
 from results.study import Study, open_study
 from results.study import studies as list_studies
 from search_space.errors import InputError
@@ -27,23 +37,13 @@ def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None
         print_json([study.to_json() for study in found])
         return
     table = plain_table()
-    for name in (
-        "study",
-        "complete",
-        "pruned",
-        "failed",
-        "running",
-        "best accuracy",
-        "front",
-        "started",
-        "last change",
-    ):
+    for name in ("study", *COUNTED_STATES, "best accuracy", "front", "started", "last change"):
         table.add_column(name, justify="left" if name in ("study", "started", "last change") else "right")
     for study in found:
         table.add_row(
             study.name,
-            *(str(study.trials[state]) for state in ("COMPLETE", "PRUNED", "FAIL", "RUNNING")),
-            "" if study.best_accuracy is None else f"{study.best_accuracy:.4f}",
+            *(str(study.trials[state]) for state in COUNTED_STATES.values()),
+            accuracy_text(study.best_accuracy),
             str(study.front_size),
             *(f"{time:%Y-%m-%d %H:%M}" if time else "" for time in (study.started, study.last_change)),
         )
@@ -144,10 +144,6 @@ def _axes(study: Study) -> str:
     return f"{first} against {' and '.join(others)}" if others else first
 
 
-def _place(checkpoint: str | None) -> str | None:
-    return checkpoint if checkpoint is None or is_remote(checkpoint) else str(short_path(Path(checkpoint)))
-
-
 def _write_drawing(trial: TrialRecord, file: Path) -> None:
     if trial.architecture is None:
         raise InputError(f"trial {trial.number} has no architecture to draw")
@@ -174,7 +170,7 @@ def _print_trial(study: Study, trial: TrialRecord) -> None:
         "objectives": ", ".join(f"{name} {value:.6g}" for name, value in trial.objectives.items()) or None,
         "metrics": ", ".join(f"{key} {value:.4f}" for key, value in trial.metrics.items()) or None,
         "parameters": ", ".join(f"{key}={value}" for key, value in trial.parameters.items()) or None,
-        "checkpoint": _place(trial.checkpoint),
+        "checkpoint": short_place(trial.checkpoint),
         "failed": trial.fail_reason,
         "cost": f"{count(trial.flops)} FLOPs, {count(trial.params)} parameters",
     }

@@ -7,7 +7,8 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results.records import TrialRecord
+from results.records import FIGURES, State, TrialRecord
+from results.remote import is_remote
 
 if TYPE_CHECKING:  # rich is for what is drawn, which JSON is not
     from rich.console import Console
@@ -18,6 +19,13 @@ if TYPE_CHECKING:  # rich is for what is drawn, which JSON is not
     from search_space.site import Site
 
 _STATE_STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "cyan", "WAITING": "dim"}
+COUNTED_STATES: Mapping[str, State] = {
+    "complete": "COMPLETE",
+    "pruned": "PRUNED",
+    "failed": "FAIL",
+    "running": "RUNNING",
+}
+"""The states of which tables of studies have a column, by its title."""
 _SPARKS = "▁▂▃▄▅▆▇█"
 
 
@@ -56,6 +64,11 @@ def short_path(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
+def short_place(place: str | None) -> str | None:
+    """Where checkpoints lie, as one would type it here: a path, or a URL as it is."""
+    return place if place is None or is_remote(place) else str(short_path(Path(place)))
+
+
 def plain_table(*, title: str | None = None) -> "Table":
     """A table without lines, the way all of ours look."""
     from rich.table import Table
@@ -68,16 +81,13 @@ def stage_label(site: "Site", previous: "Site | None") -> str:
     return "" if previous is not None and site.stage == previous.stage else f"{site.stage} {site.stage_name}"
 
 
-_ALWAYS_SHOWN = ("accuracy", "flops", "params")
-
-
 def trial_table(trials: Iterable[TrialRecord], *, title: str | None = None) -> "Table":
     """Trials as rows: a star marks the front; an accuracy in brackets is that of a curve's last epoch."""
     from rich.text import Text
 
     table = plain_table(title=title)
     trials = list(trials)
-    others = dict.fromkeys(name for trial in trials for name in trial.objectives if name not in _ALWAYS_SHOWN)
+    others = dict.fromkeys(name for trial in trials for name in trial.objectives if name not in FIGURES)
     for name in ("", "trial", "state", "accuracy", "FLOPs", "params", *others, "epochs"):
         table.add_column(name, justify="left" if name in ("", "state") else "right", no_wrap=True)
     table.add_column("curve", no_wrap=True)
@@ -160,11 +170,16 @@ def count(number: float | None) -> str:
     return f"{number:g}"
 
 
+def accuracy_text(accuracy: float | None) -> str:
+    """An accuracy to a hundredth of a percent; nothing where there is none."""
+    return "" if accuracy is None else f"{accuracy:.4f}"
+
+
 def _accuracy(trial: TrialRecord) -> "Text":
     from rich.text import Text
 
     if trial.accuracy is not None:
-        return Text(f"{trial.accuracy:.4f}")
+        return Text(accuracy_text(trial.accuracy))
     return Text(f"({trial.curve[-1]:.4f})" if trial.curve else "", style="dim")
 
 

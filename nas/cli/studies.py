@@ -2,7 +2,6 @@
 
 import sys
 from collections import Counter
-from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Annotated
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -11,12 +10,10 @@ import typer
 from rich.table import Table
 
 from nas.cli.options import DEFAULT_STORAGE, AsJson, Storage, StudyName
-from nas.cli.render import console, count, plain_table, print_json, short_path
+from nas.cli.render import COUNTED_STATES, accuracy_text, console, count, plain_table, print_json, short_place
 from results.comparing import Comparison
 from results.comparing import compare as compare_studies
 from results.database import parse_url, reading, shown
-from results.records import State
-from results.remote import is_remote
 from results.schema import check_schema
 from results.study import find_study, open_study, studies
 from results.tables import Chosen, study_attributes, study_ids, trial_rows
@@ -149,7 +146,7 @@ def _checkpoints(storage: str, name: str) -> str | None:
     """Where a study's checkpoints lie, as one would type it; None if senas did not make the study."""
     with reading(storage) as connection:
         place: str | None = study_attributes(connection, study_ids(connection)[name]).get("checkpoints")
-    return place if place is None or is_remote(place) else str(short_path(Path(place)))
+    return short_place(place)
 
 
 def _what_is_lost(storage: str, name: str) -> str:
@@ -179,15 +176,21 @@ def _print_comparison(found: Comparison) -> None:
 def _figures(found: Comparison) -> Table:
     table = plain_table()
     names = [study.name for study in found.studies]
-    states: dict[str, State] = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING"}
     table.add_column("study")
-    for title in (*states, "best accuracy", "front", "hypervolume", "of joint front", *(f"covers {n}" for n in names)):
+    for title in (
+        *COUNTED_STATES,
+        "best accuracy",
+        "front",
+        "hypervolume",
+        "of joint front",
+        *(f"covers {n}" for n in names),
+    ):
         table.add_column(title, justify="right")
     for study in found.studies:
         table.add_row(
             study.name,
-            *(str(study.trials[state]) for state in states.values()),
-            _accuracy(study.best_accuracy),
+            *(str(study.trials[state]) for state in COUNTED_STATES.values()),
+            accuracy_text(study.best_accuracy),
             str(study.front_size),
             f"{study.hypervolume:.4f}",
             _percent(study.share),
@@ -201,12 +204,8 @@ def _levels(found: Comparison) -> Table:
     for title in ("FLOPs", *(study.name for study in found.studies)):
         table.add_column(title, justify="right")
     for level in found.levels:
-        table.add_row(count(level.flops), *(_accuracy(level.accuracies[study.name]) for study in found.studies))
+        table.add_row(count(level.flops), *(accuracy_text(level.accuracies[study.name]) for study in found.studies))
     return table
-
-
-def _accuracy(accuracy: float | None) -> str:
-    return "" if accuracy is None else f"{accuracy:.4f}"
 
 
 def _percent(share: float | None) -> str:

@@ -9,7 +9,7 @@ import altair as alt
 
 from results.charts.axes import axis, exact_format, planes, title
 from results.charts.look import HEIGHT, LIGHT, WIDTH, styled
-from results.records import TrialRecord
+from results.records import FIGURES, TrialRecord
 from results.study import Study
 from search_space.summary import summarise
 
@@ -76,10 +76,7 @@ def _point(record: TrialRecord, across: str, up: str) -> dict[str, Any] | None:
 
 def _figure(record: TrialRecord, name: str) -> float | None:
     found = record.objectives.get(name)
-    return found if found is not None else getattr(record, name, None) if name in _RECORDED else None
-
-
-_RECORDED = ("accuracy", "flops", "params")
+    return found if found is not None else getattr(record, name, None) if name in FIGURES else None
 
 
 def _kind(record: TrialRecord) -> str:

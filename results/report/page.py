@@ -31,7 +31,7 @@ from results.charts.look import PALETTE, for_page
 from results.charts.rungs import rungs
 from results.charts.saving import VEGA_LITE
 from results.judgement import Comparison, Judgement, points
-from results.records import TrialRecord
+from results.records import FIGURES, TrialRecord
 from results.report.drawing import start_drawing
 from results.report.evaluations import Evaluation
 from results.report.recommendation import Recommendation, recommend
@@ -108,7 +108,7 @@ def render(report: Report) -> str:
         rows=rows,
         costs=[cost for cost in _COSTS if any(row.costs[cost][0] is not None for row in rows)],
         more_rows=max(0, len(study.front()) - _MOST_ROWS),
-        objectives=[objective.name for objective in study.objectives if objective.name not in _OWN_COLUMNS],
+        objectives=[objective.name for objective in study.objectives if objective.name not in FIGURES],
         charts=charts,
         planes=[(f"front-{number}", title(study, across)) for number, (across, _) in enumerate(planes(study))],
         importances=[name for name in charts if name.startswith("importance-")],
@@ -126,7 +126,6 @@ def render(report: Report) -> str:
     )
 
 
-_OWN_COLUMNS = ("accuracy", "flops", "params")
 _COSTS = ("FLOPs", "parameters")
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from results.records import TrialRecord
+from results.records import FIGURES, TrialRecord
 from results.report.recommendation import interval_of
 from results.study import Study
 
@@ -32,12 +32,9 @@ def _details(record: TrialRecord, images: int | None) -> dict[str, Any]:
         "duration": record.duration_s,
         "reason": record.fail_reason,
         "id": record.architecture_id,
-        "objectives": {name: value for name, value in record.objectives.items() if name not in _HAVE_A_PLACE},
+        "objectives": {name: value for name, value in record.objectives.items() if name not in FIGURES},
     }
     return {name: value for name, value in known.items() if value not in (None, {})} | _architecture(record)
-
-
-_HAVE_A_PLACE = ("accuracy", "flops", "params")
 
 
 def _architecture(record: TrialRecord) -> dict[str, Any]:
