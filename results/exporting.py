@@ -1,7 +1,6 @@
 """A trial as files that anyone can load, each of them verified before the directory appears under its name."""
 
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -14,7 +13,16 @@ from typing import Any
 import torch
 
 from results.export_readme import readme
-from results.files import ARCHITECTURE, METADATA, README, WEIGHTS, read_architecture, read_metadata, sha256
+from results.files import (
+    ARCHITECTURE,
+    METADATA,
+    README,
+    WEIGHTS,
+    check_that_it_can_be_made,
+    read_architecture,
+    read_metadata,
+    sha256,
+)
 from results.loading import build_with_weights
 from results.programs import FORMATS, OPSET, Network
 from results.records import TrialRecord
@@ -112,7 +120,7 @@ def _architecture(study: Study, trial: TrialRecord, allow_pruned: bool) -> Archi
 
 def _check_target(target: Path, force: bool) -> None:
     if not target.exists():
-        _check_that_it_can_be_made(target)
+        check_that_it_can_be_made(target)  # before a training in full, not after it
         return
     if not target.is_dir():
         raise InputError(f"{target} is a file: name a directory")
@@ -124,15 +132,6 @@ def _check_target(target: Path, force: bool) -> None:
     if strange or not all((target / name).is_file() for name in (ARCHITECTURE, METADATA)):
         what = f"holds {strange[0]}, which is none of an export's files" if strange else "is no export"
         raise InputError(f"{target} {what}, so it is not replaced: name another directory")
-
-
-def _check_that_it_can_be_made(target: Path) -> None:
-    """Before a training in full, not after it."""
-    parent = next(folder for folder in target.parents if folder.exists())
-    if not parent.is_dir():
-        raise InputError(f"{target} cannot be made: {parent} is a file")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise InputError(f"{target} cannot be made: nothing may be written in {parent}")
 
 
 def _write_programs(network: Network, folder: Path, without: Collection[str]) -> dict[str, float]:

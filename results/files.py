@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,19 @@ def write_bytes(file: Path, content: bytes) -> None:
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise InputError(f"{file} cannot be written: {error.strerror}") from error
+
+
+def check_that_it_can_be_made(folder: Path) -> None:
+    """For a folder that does not exist, by its absolute path.
+
+    Raises:
+        InputError: the nearest folder above it is a file, or nothing may be written there.
+    """
+    parent = next(above for above in folder.parents if above.exists())
+    if not parent.is_dir():
+        raise InputError(f"{folder} cannot be made: {parent} is a file")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"{folder} cannot be made: nothing may be written in {parent}")
 
 
 def member(folder: Path, name: str) -> Path:

@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from search_space.architecture import POSITIONS, Architecture, Position
 from search_space.costs import Cost, cost
 from search_space.drawing import Block, Row, rows
+from search_space.palette import GROUND, HUES, Shades
 from search_space.site import Site
 
 if TYPE_CHECKING:
@@ -285,18 +286,15 @@ _LEADING = 16.0
 _HEADINGS = ("site", "position, variant", "ratio, widths", "settings")
 _BAR_WIDTH = 112.0
 
-_PALETTE: Mapping[str, tuple[str, str]] = {
-    "paper": ("#ffffff", "#0d1117"),
-    "panel": ("#f4f6f8", "#161b22"),
-    "ink": ("#1b1f24", "#e6edf3"),
-    "muted": ("#5b636d", "#9aa4af"),
+_PALETTE: Mapping[str, Shades] = {
+    **GROUND,
     "faint": ("#aab2bb", "#4b545f"),
     "track": ("#dfe3e8", "#2b323b"),
-    "pre": ("#0072b2", "#56b4e9"),
-    "in3x3": ("#009e73", "#1fb58a"),
-    "standard": ("#e69f00", "#e69f00"),
+    "pre": HUES["blue"],
+    "in3x3": HUES["green"],
+    "standard": HUES["yellow"],
     "identity": ("#cc79a7", "#cc79a7"),
-    "post": ("#d55e00", "#e8702a"),
+    "post": HUES["orange"],
 }
 """Each colour on light and on dark ground; those of the positions are Okabe and Ito's, for every kind of sight."""
 

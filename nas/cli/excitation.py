@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from nas.cli.options import AsJson, Download
 from nas.cli.render import console, plain_table, print_json
+from results.files import check_that_it_can_be_made, read_architecture, read_metadata, write_text
 from search_space.errors import InputError, unknown
 
 if TYPE_CHECKING:  # torch takes seconds to load
@@ -59,7 +59,6 @@ def excitation(
     Writes for each block and for all together a PNG and an SVG, the numbers as excitation.csv and excitation.json.
     """
     from results.excitation import excitation as study_gates
-    from results.files import read_architecture, read_metadata, write_text
     from results.loading import load
 
     model, metadata, architecture = load(directory), read_metadata(directory), read_architecture(directory)
@@ -95,9 +94,7 @@ def excitation(
 def _check_output(folder: Path) -> None:
     """Before the network is run, not after it: that the folder can be made, and holds nothing of anybody else's."""
     if not folder.exists():
-        parent = next(above for above in folder.resolve().parents if above.exists())
-        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-            raise InputError(f"{folder} cannot be made: nothing can be written in {parent}")
+        check_that_it_can_be_made(folder.resolve())
         return
     if not folder.is_dir():
         raise InputError(f"{folder} is a file: name a directory")

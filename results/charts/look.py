@@ -5,18 +5,14 @@ from typing import Any
 
 import altair as alt
 
-PALETTE: Mapping[str, tuple[str, str]] = {
-    "paper": ("#ffffff", "#0d1117"),
-    "panel": ("#f4f6f8", "#161b22"),
-    "ink": ("#1b1f24", "#e6edf3"),
-    "muted": ("#5b636d", "#9aa4af"),
+from search_space.palette import GROUND, HUES, Shades
+
+PALETTE: Mapping[str, Shades] = {
+    **GROUND,
     "faint": ("#aab2bb", "#6b7682"),
     "grid": ("#e3e7eb", "#262d36"),
-    "blue": ("#0072b2", "#56b4e9"),
-    "orange": ("#d55e00", "#e8702a"),
-    "green": ("#009e73", "#1fb58a"),
+    **HUES,
     "pink": ("#b3578c", "#cc79a7"),
-    "yellow": ("#e69f00", "#e69f00"),
 }
 """Each colour on light and on dark ground. The hues are Okabe and Ito's (2008), for every kind of colour vision."""
 
