@@ -129,7 +129,7 @@ def _running_statistics(backbone: Backbone) -> int:
 
 
 def _traced(name: str, **options: Option) -> TracedBackbone:
-    return trace(resolve(name, num_classes=1000, input_size=entry(name).usual_input, options=options))
+    return trace(resolve(name, num_classes=1000, input_size=entry(name).usual_input, options=options), "residual")
 
 
 if __name__ == "__main__":

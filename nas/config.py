@@ -11,6 +11,7 @@ from nas.objectives import KNOWN, Direction, Objective
 from search_space.architecture import Option
 from search_space.errors import InputError, unknown
 from search_space.import_paths import is_import_path
+from search_space.site import recorded_sites
 from search_space.spec import SpaceSpec
 from trainers.data.config import DataConfig
 from trainers.recipe import Recipe
@@ -237,6 +238,24 @@ class Config(Section):
 
 _USUAL_RECIPE = "quick"
 _IDENTITY_OF_THE_SEARCH = ("search.epochs", "search.seed", "search.asha", "search.objectives")
+
+
+def recorded_config(data: Mapping[str, Any]) -> Config:
+    """Return the configuration that a study has recorded."""
+    space = data["space"]
+    return Config.model_validate({**data, "space": {**space, "sites": recorded_sites(space)}})
+
+
+def with_sites_of(config: Config, recorded: Mapping[str, Any]) -> Config:
+    """Return a configuration with the sites of the study that it continues, if it does not say which.
+
+    Args:
+        recorded: the configuration that the study has recorded.
+    """
+    if "sites" in config.space.model_fields_set:
+        return config
+    space = config.space.model_copy(update={"sites": recorded_sites(recorded["space"])})
+    return config.model_copy(update={"space": space})
 
 
 def load_config(path: Path, overrides: Iterable[str] = (), *, study: str | None = None) -> Config:

@@ -21,7 +21,7 @@ from ray.exceptions import RayError
 from nas import cluster
 from nas.assembly import make_engine
 from nas.cluster import Needs
-from nas.config import Config
+from nas.config import Config, with_sites_of
 from nas.engine import Engine, Listener
 from nas.interruption import Interruption
 from nas.lease import Lease
@@ -35,6 +35,7 @@ from nas.storage import open_storage, writing_engine
 from nas.trainable import Job, TrialActor
 from nas.trial_rows import create_by_rows
 from results.remote import is_remote
+from results.study import open_study
 from search_space.architecture import Backbone
 from search_space.building import check_weights
 from search_space.errors import InputError, first_line
@@ -93,7 +94,7 @@ def search(
 
     Raises as :func:`carry_out` does, whose arguments it takes.
     """
-    prepare = partial(_prepare_search, config)
+    prepare = partial(_prepare_search, config, storage)
     return carry_out(prepare, config, storage, address=address, time_budget=time_budget, listener=listener)
 
 
@@ -149,7 +150,7 @@ def carry_out(
         lease = stack.enter_context(Lease.take(rows, config.study))
         record = StudyRecord.open(
             opened,
-            config,
+            work.config,
             work.objectives,
             _facts(work),
             create=create_by_rows(rows),
@@ -236,7 +237,8 @@ def _trainable(work: Work, needs: Needs) -> type[tune.Trainable]:
     return trainable
 
 
-def _prepare_search(config: Config) -> Work:
+def _prepare_search(config: Config, storage: str) -> Work:
+    config = _as_begun(config, storage)
     planned = plan(config)
     data = search_splits(config.data)
     check_recipe(config.recipe, config.search.epochs, data)
@@ -249,6 +251,15 @@ def _prepare_search(config: Config) -> Work:
         scores_every_epoch=True,
         make_engine=lambda record, slots, listener: make_engine(planned, record, slots=slots, listener=listener),
     )
+
+
+def _as_begun(config: Config, storage: str) -> Config:
+    """Return a configuration with what it does not say and the study that it continues has recorded."""
+    try:
+        recorded = open_study(storage, config.study).config
+    except InputError:  # there is no such study, or none can be read, which opening it for writing will tell
+        recorded = None
+    return config if recorded is None else with_sites_of(config, recorded)
 
 
 def _check_that_files_can_be_written(config: Config) -> None:

@@ -13,10 +13,10 @@ from search_space.costs import Cost, cost
 from search_space.errors import InputError
 from search_space.import_paths import import_object
 from search_space.several import SeveralBackbones, label
-from search_space.site import Site
+from search_space.site import Site, Sites
 from search_space.space import SearchSpace
 from search_space.spec import DIMENSIONS, SpaceSpec
-from search_space.tracing import trace
+from search_space.tracing import matching_sites, trace
 from search_space.uniform_architectures import baselines
 from trainers.data.config import describe
 
@@ -98,12 +98,12 @@ def plan(config: Config) -> Plan:
         raise InputError("two of the backbones are the same, options included: leave one out")
     if num_classes <= _NO_TOP5 and any(entry.name == "top5" for entry in config.search.objectives):
         raise InputError(f"objective top5: of {num_classes} classes every network has all among its first five guesses")
-    sites = {backbone: trace(backbone).sites for backbone in chosen}
+    traced = {backbone: trace(backbone, sites) for backbone, sites in _sites(config.space.sites, list(chosen)).items()}
     spaces = {}
     for backbone in chosen:
-        others = [site for other, found in sites.items() if other != backbone for site in found]
-        spec = _without_places_of_others(config.space, sites[backbone], others)
-        spaces[label(backbone, chosen)] = SearchSpace(trace(backbone), spec)
+        others = [site for other, found in traced.items() if other != backbone for site in found.sites]
+        spec = _without_places_of_others(config.space, traced[backbone].sites, others)
+        spaces[label(backbone, chosen)] = SearchSpace(traced[backbone], spec)
     return Plan(
         config,
         next(iter(spaces.values())) if len(spaces) == 1 else SeveralBackbones(spaces),
@@ -112,6 +112,24 @@ def plan(config: Config) -> Plan:
         tuple(entry.objective for entry in config.search.objectives),
         _own_prices(config),
     )
+
+
+def _sites(sites: Sites, backbones: Sequence[Backbone]) -> dict[Backbone, Sites]:
+    """Return the sites of each backbone: of names and patterns, those that match some of its sites.
+
+    Raises:
+        InputError: a pattern matches no site of any backbone, or a backbone has no site that one matches.
+    """
+    if isinstance(sites, str):
+        return dict.fromkeys(backbones, sites)
+    own = {b: tuple(pattern for pattern in sites if matching_sites(b, pattern)) for b in backbones}
+    for pattern in sites:
+        if not any(pattern in patterns for patterns in own.values()):
+            trace(backbones[0], (pattern,))  # raises, with the nearest names
+    for backbone, patterns in own.items():
+        if not patterns:
+            raise InputError(f"space.sites: none of {', '.join(sites)} matches a site of backbone {backbone.name}")
+    return dict(own)
 
 
 def _own_prices(config: Config) -> dict[str, Callable[[Architecture], float]]:

@@ -22,7 +22,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from nas.config import Config
+from nas.config import Config, recorded_config, with_sites_of
 from nas.objectives import Entry, Objective
 from nas.storage import patiently
 from nas.trial_rows import CreateTrial
@@ -144,6 +144,7 @@ class StudyRecord:
         study_id = _study_id(storage, config.study, objectives)
         attributes = storage.get_study_user_attrs(study_id)
         if "config" in attributes:
+            config = with_sites_of(config, attributes["config"])
             _check_that_it_goes_on(config, facts, attributes)
         checkpoints = attributes.get("checkpoints") or _place_of_checkpoints(config)
         said = {
@@ -359,7 +360,7 @@ def _numbered(url: str, number: int) -> str:
 
 def _check_that_it_goes_on(config: Config, facts: Facts, attributes: Mapping[str, Any]) -> None:
     """Refuses to mix two configurations, or two versions of the images, in one study."""
-    before, now = Config.model_validate(attributes["config"]).identity(), config.identity()
+    before, now = recorded_config(attributes["config"]).identity(), config.identity()
     changed = [key for key in before.keys() | now.keys() if before.get(key) != now.get(key)]
     if changed:
         raise InputError(

@@ -6,7 +6,7 @@ from torch import Tensor, fx, nn
 from search_space.architecture import Architecture, Shape
 from search_space.building import build_without_weights, se_module
 from search_space.graph_nodes import shape_of
-from search_space.site import Site
+from search_space.site import Rule, Site
 from search_space.tracing import TracedBackbone, trace
 
 _FURTHER_PIXELS = 960
@@ -23,6 +23,7 @@ class FeatureExtractor(nn.Module):
     Args:
         network: the network of the architecture, whose modules are used as they are.
         architecture: says where the sites are.
+        sites: the rule that finds the sites whose stages the maps are of.
 
     Attributes:
         body: the network up to the last map. The names of its parameters are the network's own.
@@ -30,9 +31,9 @@ class FeatureExtractor(nn.Module):
         strides: pixels of the image to a pixel of the map, by stage.
     """
 
-    def __init__(self, network: fx.GraphModule, architecture: Architecture) -> None:
+    def __init__(self, network: fx.GraphModule, architecture: Architecture, sites: Rule = "auto") -> None:
         super().__init__()
-        traced = trace(architecture.backbone)
+        traced = trace(architecture.backbone, sites)
         last = {site.stage_name: site for site in traced.sites}
         self.body = _cut(network, traced, last)
         without_weights = _cut(build_without_weights(architecture), traced, last).eval()

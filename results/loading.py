@@ -19,6 +19,7 @@ from search_space.backbones.timm_models import PREFIX as TIMM
 from search_space.building import build, build_without_weights
 from search_space.errors import InputError, first_line
 from search_space.import_paths import is_import_path
+from search_space.site import Rule, recorded_sites
 
 
 @overload
@@ -48,12 +49,20 @@ def load(directory: str | Path, *, features: bool = False, trust: bool = False) 
     folder = Path(directory)
     if not folder.is_dir():
         raise InputError(f"there is no export at {folder}: name the directory that `senas export` wrote")
-    _check_sums(folder, read_metadata(folder))
+    metadata = read_metadata(folder)
+    _check_sums(folder, metadata)
     architecture = read_architecture(folder)
     if not trust:
         _check_that_it_names_no_code(architecture, folder)
     network = build_with_weights(architecture, folder / WEIGHTS)
-    return FeatureExtractor(network, architecture).eval() if features else network
+    return FeatureExtractor(network, architecture, _rule(metadata)).eval() if features else network
+
+
+def _rule(metadata: Mapping[str, Any]) -> Rule:
+    """Return the rule whose sites the stages of an export end with."""
+    config = metadata.get("config")
+    sites = "auto" if config is None else recorded_sites(config.get("space") or {})
+    return "residual" if sites == "residual" else "auto"
 
 
 def build_with_weights(architecture: Architecture, weights: Path) -> fx.GraphModule:

@@ -18,6 +18,7 @@ from results.schema import check_schema
 from results.stored_trials import StoredTrials
 from results.tables import Chosen, Objective
 from search_space.errors import InputError, unknown
+from search_space.site import Sites, recorded_sites
 
 if TYPE_CHECKING:
     import pandas
@@ -101,6 +102,11 @@ class Study:
     def epochs(self) -> int | None:
         """The full budget of a trial, in epochs; None if senas did not make the study."""
         return self.user_attrs.get("epochs")
+
+    @property
+    def sites(self) -> Sites | None:
+        """The sites that the search is over; None if senas did not make the study."""
+        return None if self.config is None else recorded_sites(self.config.get("space") or {})
 
     @property
     def scored_by(self) -> str:

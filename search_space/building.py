@@ -141,7 +141,7 @@ def _insert(
     """Puts an SE block on the edges of its position; ``inputs`` says what runs along edges that carry one already."""
     edges = traced.edges[site, se.position]
     origin = copies[edges.origin]
-    users = list(origin.users) if se.position == "post" else [copies[user] for user in edges.targets]
+    users = list(origin.users) if edges.takes_all else [copies[user] for user in edges.targets]
     sources = {inputs.get((origin, user), origin) for user in users}
     if len(sources) > 1:
         raise InputError(f"position '{se.position}' of site {site} crosses the SE blocks of other sites")
@@ -154,13 +154,14 @@ def _insert(
 
 
 def _order(traced: TracedBackbone, site: str, se: SE) -> tuple[bool, int]:
-    """Sorts POST blocks behind the others, and of those the ones on more edges first.
+    """Sorts blocks that scale all of a map behind the others, and of those the ones on more edges first.
 
     One site's POST scales the map that the next site's PRE or Identity takes. Inserted last, it also comes before
     those blocks, which by then are users of that map like any other. Where a site lies within another's branch,
     the outer block comes first and the inner one takes what it gives.
     """
-    return se.position == "post", -len(traced.edges[site, se.position].targets)
+    edges = traced.edges[site, se.position]
+    return edges.takes_all, -len(edges.targets)
 
 
 @contextmanager

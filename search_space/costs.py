@@ -36,9 +36,8 @@ class Priced(Protocol):
     def params(self) -> int: ...  # noqa: D102
     @property
     def memory(self) -> int: ...  # noqa: D102
-    @property
-    def spans_overlap(self) -> bool:
-        """Whether blocks at different sites can be alive together."""
+    def may_overlap(self, architecture: Architecture) -> bool:
+        """Return whether blocks of an architecture of this backbone may be alive together."""
 
     @property
     def prices(self) -> dict[tuple[str, SE], BlockCost]:
@@ -86,8 +85,9 @@ def cost(traced: Priced, architecture: Architecture) -> Cost:
         se_flops += flops
         se_params += params
         memory = max(memory, peak)
-    if traced.spans_overlap and overlap({name: [traced.span(name, se.position)] for name, se in architecture.sites}):
-        memory = traced.memory_of(architecture)
+    if traced.may_overlap(architecture):
+        spans = {name: [traced.span(name, se.position)] for name, se in architecture.sites}
+        memory = traced.memory_of(architecture) if overlap(spans) else memory
     return Cost(traced.flops + se_flops, traced.params + se_params, memory, se_flops, se_params)
 
 

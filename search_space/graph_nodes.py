@@ -32,6 +32,9 @@ _ACTIVATION_FUNCTIONS = {
     *(F.hardswish, F.softplus, F.tanh, torch.relu, torch.relu_, torch.prelu, torch.celu, torch.selu, torch.tanh),
     *("relu", "relu_", "tanh", "tanh_"),
 }
+_RANDOM_DEPTH = {"DropPath", "StochasticDepth"}
+"""The modules of timm and torchvision that leave branches out at random in training, by the names of their classes."""
+
 _CONVOLUTION_FUNCTIONS = {torch.conv2d, F.conv2d}
 
 
@@ -73,18 +76,41 @@ def convolution_work(traced: fx.GraphModule, node: fx.Node) -> int:
     return int(prod(weight[1:])) * prod(shape_of(node))
 
 
+def is_norm(traced: fx.GraphModule, node: fx.Node) -> bool:
+    """Return whether a node normalizes a map."""
+    return isinstance(module_of(traced, node), _NORMS)
+
+
+def is_activation(traced: fx.GraphModule, node: fx.Node) -> bool:
+    """Return whether a node is an activation, as a module or as a function."""
+    return isinstance(module_of(traced, node), _ACTIVATIONS) or node.target in _ACTIVATION_FUNCTIONS
+
+
+def is_transparent(traced: fx.GraphModule, node: fx.Node) -> bool:
+    """Return whether a node gives what it takes in evaluation: an identity, dropout, or the addition of zero."""
+    module = module_of(traced, node)
+    if module is None:
+        return node.target in _ADDITIONS and len(node.all_input_nodes) == 1 and len(node.args) == 2 and 0 in node.args
+    return isinstance(module, nn.Identity | nn.modules.dropout._DropoutNd) or type(module).__name__ in _RANDOM_DEPTH
+
+
+def has_activation(traced: fx.GraphModule, node: fx.Node) -> bool:
+    """Return whether a node is an activation, or a module with one inside, such as a norm that ends with it."""
+    module = module_of(traced, node)
+    inside = module is not None and any(isinstance(part, _ACTIVATIONS) for part in module.modules())
+    return inside or is_activation(traced, node)
+
+
 def norm_after(traced: fx.GraphModule, node: fx.Node) -> fx.Node | None:
     """The norm that alone takes what a node gives."""
     user = only_user(node)
-    return user if user is not None and isinstance(module_of(traced, user), _NORMS) else None
+    return user if user is not None and is_norm(traced, user) else None
 
 
 def activation_after(traced: fx.GraphModule, node: fx.Node) -> fx.Node | None:
     """The activation that alone takes what a node gives."""
     user = only_user(node)
-    if user is None:
-        return None
-    return user if isinstance(module_of(traced, user), _ACTIVATIONS) or user.target in _ACTIVATION_FUNCTIONS else None
+    return user if user is not None and is_activation(traced, user) else None
 
 
 def only_user(node: fx.Node) -> fx.Node | None:
@@ -117,8 +143,20 @@ def has_channels_last(traced: fx.GraphModule, node: fx.Node) -> bool:
     return False
 
 
+def owners(node: fx.Node) -> dict[str, type]:
+    """Return the modules that a node belongs to, outermost first: their dotted paths and their classes.
+
+    The network itself is not among them.
+    """
+    stack = node.meta.get("nn_module_stack") or {}
+    return {path: kind for path, kind in stack.values() if path}
+
+
+def owner(node: fx.Node) -> str:
+    """Return the dotted path of the innermost module that a node belongs to; empty at the top level."""
+    return next(reversed(owners(node)), "")
+
+
 def module_path(node: fx.Node) -> str:
     """The dotted path of the module that a node belongs to, or the node's own name at top level."""
-    stack = node.meta.get("nn_module_stack") or {}
-    paths = [path for path, _ in stack.values() if path]
-    return paths[-1] if paths else node.name
+    return owner(node) or node.name

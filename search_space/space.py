@@ -17,7 +17,7 @@ from search_space.architecture import SE, Architecture
 from search_space.costs import BlockCost, Priced, cost, site_price
 from search_space.errors import InputError, unknown
 from search_space.feasible import FeasibleSampler
-from search_space.site import Site
+from search_space.site import Site, common_positions, nearest_position
 from search_space.spec import DIMENSIONS, Dimension, Granularity, SpaceSpec
 from search_space.uniform_architectures import check_ratio
 from search_space.variants import Options, block, variant
@@ -40,6 +40,9 @@ class Traced(Priced, Protocol):
 
     @property
     def sites(self) -> tuple[Site, ...]: ...  # noqa: D102
+    @property
+    def spans_overlap(self) -> bool:
+        """Whether blocks at different sites can be alive together."""
 
 
 @dataclass(frozen=True)
@@ -245,12 +248,12 @@ class SearchSpace:
 
     def _allowed(self, dimension: Dimension, site: Site) -> tuple[Value, ...]:
         choice = self.spec.choice(dimension)
-        values: tuple[Value, ...] = self._values_at(dimension, site)
+        values = self._values_at(dimension, site)
         if dimension != "position":
             return values
         scope = [other for other in self.traced.sites if _is_in_scope(choice.per, site, other)]
         scope = [other for other in scope if any(self._values_at("insertion", other))]
-        offered = tuple(p for p in values if all(p in other.shapes for other in scope))
+        offered = common_positions(scope, values, self.traced.sites)
         if not offered:
             lacking = next(other for other in scope if not set(values) <= set(other.shapes))
             raise InputError(
@@ -292,7 +295,7 @@ class SearchSpace:
                     check_ratio(name, ratio, [(site, offered) for site, offered in places if offered])
 
     def _block(self, site: Site, setting: Mapping[str, Any]) -> SE:
-        position = setting["position"]
+        position = nearest_position(site, setting["position"], self.traced.sites)
         given = {key: setting[key] for key in ("ratio", "squeeze", "excitation") if key in setting}
         return block(
             setting["variant"],

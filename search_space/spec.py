@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from search_space.architecture import Excitation, Position, Squeeze
 from search_space.constraints import Constraints
+from search_space.site import RULES, Sites
 from search_space.variants import FAMILIES, check_variant
 
 Granularity = Literal["network", "stage", "layer"]
@@ -84,6 +85,8 @@ class SpaceSpec(BaseModel):
     """The choices of every dimension, and what holds for all architectures.
 
     Attributes:
+        sites: where blocks can be: the sites that a rule finds (:mod:`search_space.sites`), or a list of names of
+            sites and of patterns that match them.
         bias: whether the blocks' layers have biases.
         from_identity: whether blocks start as exact identities.
         constraints: what architectures may cost.
@@ -91,6 +94,7 @@ class SpaceSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    sites: Sites = "auto"
     insertion: Choice[bool] = Choice[bool](choices=(False, True), per="stage")
     variant: Choice[VariantName] = Choice[VariantName](choices=FAMILIES["se"], per="network")
     position: Choice[Position] = Choice[Position](choices=("standard", "pre", "post", "identity"), per="stage")
@@ -105,6 +109,16 @@ class SpaceSpec(BaseModel):
         """The choices of a dimension."""
         choice: Choice[Any] = getattr(self, dimension)
         return choice
+
+    @field_validator("sites", mode="before")
+    @classmethod
+    def _is_rule_or_names(cls, value: Any) -> Any:
+        if isinstance(value, str) and value not in RULES:
+            listed = f"{', '.join(RULES)}, or a list of names of sites and of patterns such as [{value}]"
+            raise ValueError(f"{value!r} is no rule that finds sites: write {listed}")
+        if isinstance(value, list | tuple) and not (value and all(isinstance(name, str) and name for name in value)):
+            raise ValueError(f"names of sites and patterns are a list of texts that is not empty, not {value!r}")
+        return tuple(value) if isinstance(value, list) else value
 
     @field_validator(*DIMENSIONS, mode="before")
     @classmethod

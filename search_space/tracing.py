@@ -1,20 +1,22 @@
 """A backbone traced once: its graph, its insertion sites, its cost."""
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
+from glob import escape
 
 from torch import fx
 
-from search_space.architecture import SE, Architecture, Backbone, Position, Shape
+from search_space.architecture import SE, Architecture, Backbone, Position
 from search_space.backbone_tracer import Run, run_graph, trace_graph
 from search_space.backbones import instantiate_without_weights
 from search_space.costs import BlockCost
 from search_space.errors import InputError, unknown
-from search_space.finding_sites import Edges, find_sites
-from search_space.graph_nodes import module_path, shape_of
-from search_space.site import Site
+from search_space.graph_nodes import shape_of
+from search_space.site import RULES, Site, Sites
+from search_space.sites import FoundSites, find_sites
+from search_space.sites.found import Edges, FoundSite
 from search_space.spans import Span, overlap
 
 SE_ROOT = "se"
@@ -26,21 +28,23 @@ class TracedBackbone:
     """What tracing found.
 
     Attributes:
+        sites: the sites that a space is over, in the order of the network.
+        every_site: all sites by name; an architecture can have blocks at any of them.
         flops: the backbone's own multiply-adds, without any SE.
         params: its own parameters.
         memory: the most bytes of maps that are alive in a forward pass of one image.
         edges: where the positions of a site lie in the graph.
-        spans: what a block there does to the maps that are alive.
     """
 
     backbone: Backbone
     sites: tuple[Site, ...]
+    every_site: Mapping[str, Site]
     flops: int
     params: int
     memory: int
     graph: fx.Graph
-    edges: dict[tuple[str, Position], Edges]
-    spans: dict[tuple[str, Position], Span]
+    edges: Mapping[tuple[str, Position], Edges]
+    _run: Run
 
     def site(self, name: str) -> Site:
         """The site of that name.
@@ -48,13 +52,16 @@ class TracedBackbone:
         Raises:
             InputError: there is none; the message suggests the nearest.
         """
-        if name not in self._by_name:
-            raise unknown(f"site of {self.backbone.name}", name, self._by_name)
-        return self._by_name[name]
+        if name not in self.every_site:
+            raise unknown(f"site of {self.backbone.name}", name, self.every_site)
+        return self.every_site[name]
 
     def span(self, name: str, position: Position) -> Span:
         """What a block at a position of a site does to the maps that are alive."""
-        return self.spans[name, position]
+        known = self._spans.get((name, position))
+        if known is None:
+            known = self._spans[name, position] = _span(self.edges[name, position], self._order, self._run)
+        return known
 
     def memory_of(self, architecture: Architecture) -> int:
         """The memory of an architecture, found by a run of it without weights."""
@@ -62,8 +69,16 @@ class TracedBackbone:
 
     @cached_property
     def spans_overlap(self) -> bool:
-        """Whether blocks at different sites can be alive together."""
-        return overlap({s.name: [self.spans[s.name, p] for p in s.shapes] for s in self.sites})
+        """Whether blocks at different ones of the sites can be alive together."""
+        return overlap({s.name: [self.span(s.name, p) for p in s.shapes] for s in self.sites})
+
+    def may_overlap(self, architecture: Architecture) -> bool:
+        """Return whether blocks of an architecture of this backbone may be alive together."""
+        return self.spans_overlap or not self.lists(architecture)
+
+    def lists(self, architecture: Architecture) -> bool:
+        """Return whether each block of an architecture of this backbone is at one of the sites."""
+        return self._names.issuperset(architecture.se)
 
     @cached_property
     def prices(self) -> dict[tuple[str, SE], BlockCost]:
@@ -71,17 +86,89 @@ class TracedBackbone:
         return {}
 
     @cached_property
-    def _by_name(self) -> dict[str, Site]:
-        return {site.name: site for site in self.sites}
+    def _names(self) -> frozenset[str]:
+        return frozenset(site.name for site in self.sites)
+
+    @cached_property
+    def _spans(self) -> dict[tuple[str, Position], Span]:
+        return {}
+
+    @cached_property
+    def _order(self) -> dict[fx.Node, int]:
+        return {node: i for i, node in enumerate(self.graph.nodes)}
+
+
+@lru_cache(maxsize=256)
+def trace(backbone: Backbone, sites: Sites = "auto") -> TracedBackbone:
+    """Trace a backbone on the meta device: no weights are made, nothing is computed.
+
+    Args:
+        sites: which sites the result lists; each of the backbone's sites can be asked for by name.
+
+    Raises:
+        InputError: the backbone cannot be traced, does not accept its input size, or has no site; or a pattern
+            matches no site.
+    """
+    whole = _traced(backbone)
+    names = _names_of(sites, whole)
+    # Patterns choose among sites whose stages are those of the rule, so that a stage is called the same with fewer.
+    numbered = names if isinstance(sites, str) else _in_order(whole, (*whole.found.by_rule["auto"], *names))
+    staged = {site.name: site for site in _number_stages(numbered, whole.found.by_name)}
+    every = {site.name: site for site in _number_stages(list(whole.found.by_name), whole.found.by_name)}
+    return TracedBackbone(
+        backbone=backbone,
+        sites=tuple(staged[name] for name in names),
+        every_site=every | staged,
+        flops=whole.run.flops,
+        params=whole.params,
+        memory=max(whole.run.peaks),
+        graph=whole.graph,
+        edges={(n, p): edges for n, site in whole.found.by_name.items() for p, edges in site.positions.items()},
+        _run=whole.run,
+    )
+
+
+def trace_for(architecture: Architecture, sites: Sites | None = None) -> TracedBackbone:
+    """Trace the backbone of an architecture, with sites among which are all that have a block.
+
+    Args:
+        sites: the sites of the space that the architecture is from, where it is known. Otherwise, or if the
+            architecture has a block elsewhere, the first rule counts that finds all sites that have one.
+
+    Raises:
+        InputError: as :func:`trace`, or the backbone has no site of such a name.
+    """
+    for choice in (*(() if sites is None else (sites,)), *RULES):
+        traced = trace(architecture.backbone, choice)
+        if traced.lists(architecture):
+            return traced
+    return trace(architecture.backbone, tuple(escape(name) for name in architecture.se))
+
+
+def matching_sites(backbone: Backbone, pattern: str) -> tuple[str, ...]:
+    """Return the names of the sites that a pattern matches, in the order of the network.
+
+    Of the rules it is the first that finds a site of such a name: ``layer3.*`` are the residual blocks of the stage,
+    not their convolutions too.
+
+    Raises:
+        InputError: the backbone cannot be traced.
+    """
+    return _matching(_traced(backbone), pattern)
+
+
+@dataclass(frozen=True)
+class _Traced:
+    """What tracing finds of a backbone, whichever sites are asked for."""
+
+    graph: fx.Graph
+    found: FoundSites
+    run: Run
+    params: int
 
 
 @lru_cache(maxsize=64)
-def trace(backbone: Backbone) -> TracedBackbone:
-    """Traces a backbone on the meta device: no weights are made, nothing is computed.
-
-    Raises:
-        InputError: it cannot be traced, does not accept its input size, or has no site.
-    """
+def _traced(backbone: Backbone) -> _Traced:
     module = instantiate_without_weights(backbone)
     traced = trace_graph(module, backbone.name)
     run = run_graph(traced, backbone)
@@ -91,22 +178,34 @@ def trace(backbone: Backbone) -> TracedBackbone:
         found = find_sites(traced)
     except InputError as error:
         raise InputError(f"backbone {backbone.name}: {error}") from error
-    if not found:
+    if not found.by_name:
         raise InputError(f"backbone {backbone.name} has no addition, concatenation or convolution to insert at")
-    names = _unique(module_path(node) for node, _ in found)
-    places = [(n, p, e) for n, (_, edges) in zip(names, found, strict=True) for p, e in edges.items()]
-    sites = _number_stages(names, [{p: shape_of(e.origin) for p, e in edges.items()} for _, edges in found])
-    order = {node: i for i, node in enumerate(traced.graph.nodes)}
-    return TracedBackbone(
-        backbone=backbone,
-        sites=tuple(sites),
-        flops=run.flops,
-        params=sum(p.numel() for p in traced.parameters()),
-        memory=max(run.peaks),
-        graph=traced.graph,
-        edges={(name, position): edges for name, position, edges in places},
-        spans={(name, position): _span(edges, order, run) for name, position, edges in places},
-    )
+    return _Traced(traced.graph, found, run, sum(p.numel() for p in traced.parameters()))
+
+
+def _names_of(sites: Sites, whole: _Traced) -> list[str]:
+    if isinstance(sites, str):
+        return list(whole.found.by_rule[sites])
+    chosen: set[str] = set()
+    for pattern in sites:
+        names = _matching(whole, pattern)
+        if not names:
+            raise unknown("site or pattern of sites", pattern, whole.found.by_name)
+        chosen.update(names)
+    return _in_order(whole, chosen)
+
+
+def _matching(whole: _Traced, pattern: str) -> tuple[str, ...]:
+    for names in whole.found.by_rule.values():
+        matched = tuple(name for name in names if fnmatchcase(name, pattern))
+        if matched:
+            return matched
+    return ()
+
+
+def _in_order(whole: _Traced, names: Iterable[str]) -> list[str]:
+    order = {node: i for i, node in enumerate(whole.graph.nodes)}
+    return sorted(set(names), key=lambda name: order[whole.found.by_name[name].node])
 
 
 @lru_cache(maxsize=1 << 12)
@@ -154,35 +253,20 @@ def _last_use(node: fx.Node, order: dict[fx.Node, int], without: Collection[fx.N
     return last
 
 
-def _unique(names: Iterable[str]) -> list[str]:
-    """Numbers the second and later occurrences of a name, with numbers that make no other's name."""
-    given = list(names)
-    taken, unique = set(given), []
-    seen: Counter[str] = Counter()
-    for name in given:
-        seen[name] += 1
-        numbered = name
-        while seen[name] > 1 and (numbered := f"{name}_{seen[name]}") in taken:
-            seen[name] += 1
-        taken.add(numbered)
-        unique.append(numbered)
-    return unique
-
-
-def _number_stages(names: list[str], shapes: list[dict[Position, Shape]]) -> Iterator[Site]:
+def _number_stages(names: Sequence[str], found: Mapping[str, FoundSite]) -> Iterator[Site]:
     """Groups sites by the spatial size they put out, in the order of the network."""
-    sizes = [shape.get("post", shape["standard"])[1:] for shape in shapes]
-    order = list(dict.fromkeys(sizes))
-    members = {size: [n for n, s in zip(names, sizes, strict=True) if s == size] for size in order}
-    stage_names = [_common_parent(members[size]) for size in order]
+    shapes = {name: {p: shape_of(edges.origin) for p, edges in found[name].positions.items()} for name in names}
+    sizes = {name: shape.get("post", shape["standard"])[1:] for name, shape in shapes.items()}
+    order = list(dict.fromkeys(sizes.values()))
+    stage_names = [_common_parent([found[name] for name in names if sizes[name] == size]) for size in order]
     # A number that is a name would be taken for the number of another stage.
     if "" in stage_names or len(set(stage_names)) < len(stage_names) or any(map(str.isdecimal, stage_names)):
         stage_names = [f"stage{number}" for number in range(1, len(order) + 1)]
-    for name, size, shape in zip(names, sizes, shapes, strict=True):
-        stage = order.index(size) + 1
-        yield Site(name, stage, stage_names[stage - 1], shape)
+    for name in names:
+        stage = order.index(sizes[name]) + 1
+        yield Site(name, stage, stage_names[stage - 1], shapes[name])
 
 
-def _common_parent(names: list[str]) -> str:
-    parents = {name.rpartition(".")[0] for name in names}
+def _common_parent(sites: Iterable[FoundSite]) -> str:
+    parents = {site.module.rpartition(".")[0] for site in sites}
     return parents.pop() if len(parents) == 1 else ""

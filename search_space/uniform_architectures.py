@@ -5,7 +5,7 @@ from typing import Protocol
 
 from search_space.architecture import POSITIONS, Architecture, Backbone, Position
 from search_space.errors import InputError
-from search_space.site import Site
+from search_space.site import Site, common_positions, nearest_position
 from search_space.variants import USUAL, Options, block, variant
 
 BASELINE_RATIO = 16
@@ -32,6 +32,9 @@ def uniform(
 ) -> Architecture:
     """The same SE block at every site, or at those of some stages (by number, from 1, or by name).
 
+    A site without a shortcut among residual ones takes the nearest position that it has
+    (:func:`search_space.site.nearest_position`).
+
     Raises:
         InputError: a stage or the variant does not exist, a site does not have the position, or the ratio is wider
             than the channels of every site.
@@ -39,10 +42,11 @@ def uniform(
     for stage in stages or ():
         check_stage(traced.backbone.name, traced.sites, stage)
     sites = [site for site in traced.sites if stages is None or {site.stage, site.stage_name} & set(stages)]
-    check_ratio(variant, options.ratio, [(site, (position,)) for site in sites])
+    placed = [(site, nearest_position(site, position, traced.sites)) for site in sites]
+    check_ratio(variant, options.ratio, [(site, (taken,)) for site, taken in placed])
     blocks = (
-        (site.name, block(variant, position, site.channels(position), options, from_identity=from_identity))
-        for site in sites
+        (site.name, block(variant, taken, site.channels(taken), options, from_identity=from_identity))
+        for site, taken in placed
     )
     return Architecture(traced.backbone, tuple(blocks))
 
@@ -50,14 +54,14 @@ def uniform(
 def baselines(traced: WithSites, *, bias: bool = False, from_identity: bool = False) -> dict[str, Architecture]:
     """What a search has to beat: no SE, and SE everywhere at r = 16 in each position that all sites have."""
     everywhere = {}
-    for position in POSITIONS:
-        if all(position in site.shapes for site in traced.sites):
-            # All sites of a small network may be narrower than the published ratio.
-            ratio = min(BASELINE_RATIO, max(site.channels(position) for site in traced.sites))
-            options = Options(ratio=ratio, bias=bias)
-            everywhere[f"{position} everywhere"] = uniform(
-                traced, position=position, options=options, from_identity=from_identity
-            )
+    for position in common_positions(traced.sites, POSITIONS, traced.sites):
+        placed = ((site, nearest_position(site, position, traced.sites)) for site in traced.sites)
+        # All sites of a small network may be narrower than the published ratio.
+        ratio = min(BASELINE_RATIO, max(site.channels(taken) for site, taken in placed))
+        options = Options(ratio=ratio, bias=bias)
+        everywhere[f"{position} everywhere"] = uniform(
+            traced, position=position, options=options, from_identity=from_identity
+        )
     return {"no SE": Architecture(traced.backbone), **everywhere}
 
 

@@ -102,10 +102,11 @@ def _read_export(folder: Path) -> _Winner:
 
 def _baselines(winner: _Winner, storage: str) -> dict[str, Architecture]:
     """No SE, the published SE, and of the other positions the one that the search found best; all, if it is unknown."""
+    from search_space.site import recorded_sites
     from search_space.tracing import trace
     from search_space.uniform_architectures import baselines
 
-    traced = trace(winner.architecture.backbone)
+    traced = trace(winner.architecture.backbone, recorded_sites(winner.space) if winner.space else "auto")
     options = {key: winner.space[key] for key in ("bias", "from_identity") if key in winner.space}
     names = ("no SE", "standard everywhere")
     published = {label: found for label, found in baselines(traced).items() if label in names}

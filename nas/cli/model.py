@@ -14,6 +14,7 @@ from nas.cli.render import console, plain_table, print_json, site_table, stage_l
 from results.files import write_text
 from search_space.architecture import EXCITATIONS, POSITIONS, SQUEEZES, Architecture, Backbone, Option
 from search_space.errors import InputError, unknown
+from search_space.site import RULES, Sites
 from search_space.variants import FAMILIES, Options, family, variant_names
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ def cost(
     position: Annotated[str | None, typer.Option(help=f"One of {', '.join(POSITIONS)}.")] = None,
     ratio: Annotated[int | None, typer.Option(min=1, help="Reduction ratio.")] = None,
     stages: Annotated[str | None, typer.Option(help="Only in these stages, by number or name, such as 1,2.")] = None,
+    sites: Annotated[
+        str | None,
+        typer.Option(help=f"At which sites: {', '.join(RULES)}, or names and patterns with commas between."),
+    ] = None,
     squeeze: Annotated[str | None, typer.Option(help=f"One of {', '.join(SQUEEZES)}.")] = None,
     excitation: Annotated[str | None, typer.Option(help=f"One of {', '.join(EXCITATIONS)}.")] = None,
     bias: Annotated[bool, typer.Option("--bias", help="SE layers with biases.")] = False,
@@ -60,7 +65,8 @@ def cost(
     operators = {"ratio": ratio, "squeeze": squeeze, "excitation": excitation}
     wanted: dict[str, Any] = {"variant": variant, "position": position} | operators
     given = {name: value for name, value in wanted.items() if value is not None}
-    has_se = bool(given) or bias or stages is not None
+    over = None if sites is None else _sites(sites)
+    has_se = bool(given) or bias or stages is not None or over is not None
     if what.endswith((".yaml", ".yml")):
         if has_se or input_size or num_classes or channels or option:
             raise InputError(f"{what} says all there is to price: leave out the other options")
@@ -72,11 +78,11 @@ def cost(
         if has_se:
             options = Options(**{key: given.pop(key) for key in operators if key in given}, bias=bias)
             only = None if stages is None else _stages(stages)
-            architecture = uniform(trace(backbone), stages=only, options=options, **given)
+            architecture = uniform(trace(backbone, over or "auto"), stages=only, options=options, **given)
     measured = _measured(architecture, batch, device) if latency else {}
-    _print_cost(architecture, measured, as_json)
+    _print_cost(architecture, over, measured, as_json)
     if svg is not None:
-        write_svg(architecture, svg)
+        write_svg(architecture, svg, over)
 
 
 def space(
@@ -128,9 +134,9 @@ def space(
             out.print(f"{name:<22}  {low:,} to {high:,} (+{high / low - 1:.2%})")
         if drawn is not None:
             out.print()
-            _print_cost(drawn, {}, as_json=False)
+            _print_cost(drawn, planned.config.space.sites, {}, as_json=False)
     if drawn is not None and svg is not None:
-        write_svg(drawn, svg)
+        write_svg(drawn, svg, planned.config.space.sites)
 
 
 def variants(as_json: AsJson = False) -> None:
@@ -199,23 +205,27 @@ def recipes(
     console().print(table)
 
 
-def print_sites(architecture: Architecture) -> None:
-    """An architecture drawn site by site, with what each block costs."""
+def print_sites(architecture: Architecture, sites: Sites | None) -> None:
+    """Print an architecture site by site, with what each block costs.
+
+    Args:
+        sites: the sites of the space that it is from, where they are known.
+    """
     from search_space.drawing import rows
-    from search_space.tracing import trace
+    from search_space.tracing import trace_for
 
-    console().print(site_table(rows(trace(architecture.backbone), architecture)))
+    console().print(site_table(rows(trace_for(architecture, sites), architecture)))
 
 
-def write_svg(architecture: Architecture, file: Path) -> None:
-    """An architecture drawn site by site, as an SVG file."""
+def write_svg(architecture: Architecture, file: Path, sites: Sites | None) -> None:
+    """Write a drawing of an architecture, site by site, as an SVG file; takes what :func:`print_sites` takes."""
     from search_space.svg import draw
-    from search_space.tracing import trace
+    from search_space.tracing import trace_for
 
-    write_text(file, draw(trace(architecture.backbone), architecture))
+    write_text(file, draw(trace_for(architecture, sites), architecture))
 
 
-def _print_cost(architecture: Architecture, latency: Mapping[str, Any], as_json: bool) -> None:
+def _print_cost(architecture: Architecture, sites: Sites | None, latency: Mapping[str, Any], as_json: bool) -> None:
     from search_space.costs import cost as price
     from search_space.tracing import trace
 
@@ -239,7 +249,7 @@ def _print_cost(architecture: Architecture, latency: Mapping[str, Any], as_json:
         )
     if architecture.sites:
         out.print()
-        print_sites(architecture)
+        print_sites(architecture, sites)
 
 
 def _measured(architecture: Architecture, batch: int, device: str) -> dict[str, Any]:
@@ -337,6 +347,16 @@ def _stages(text: str) -> list[int | str]:
     if not all(parts):
         raise InputError(f"--stages must be numbers or names with commas between, such as 1,2, not '{text}'")
     return [int(part) if part.isdecimal() else part for part in parts]
+
+
+def _sites(text: str) -> Sites:
+    for rule in RULES:
+        if text == rule:
+            return rule
+    names = tuple(part.strip() for part in text.split(","))
+    if not all(names):
+        raise InputError(f"--sites must be {', '.join(RULES)}, or names with commas between, not '{text}'")
+    return names
 
 
 def _check_choices(given: Mapping[str, object]) -> None:

@@ -121,7 +121,7 @@ def show(
     else:
         _print_trial(opened, shown)
     if svg is not None:
-        _write_drawing(shown, svg)
+        _write_drawing(opened, shown, svg)
 
 
 def print_front(study: Study, front: list[TrialRecord]) -> None:
@@ -144,12 +144,12 @@ def _axes(study: Study) -> str:
     return f"{first} against {' and '.join(others)}" if others else first
 
 
-def _write_drawing(trial: TrialRecord, file: Path) -> None:
+def _write_drawing(study: Study, trial: TrialRecord, file: Path) -> None:
     if trial.architecture is None:
         raise InputError(f"trial {trial.number} has no architecture to draw")
     from nas.cli.model import write_svg
 
-    write_svg(trial.architecture, file)
+    write_svg(trial.architecture, file, study.sites)
 
 
 def _print_trial(study: Study, trial: TrialRecord) -> None:
@@ -160,7 +160,7 @@ def _print_trial(study: Study, trial: TrialRecord) -> None:
         from nas.cli.model import print_sites
 
         out.print()
-        print_sites(trial.architecture)
+        print_sites(trial.architecture, study.sites)
     out.print()
     facts = {
         "architecture id": trial.architecture_id,

@@ -25,7 +25,7 @@ def analyze(study: Study, *, seed: int = 0, epoch: int | None = None) -> Analysi
     outcomes = comparable(study, epoch, notes)
     return Analysis(
         importances=importances(study, outcomes, seed, notes),
-        effects=effects(outcomes, notes),
+        effects=effects(outcomes, notes, study.sites),
         rungs=rung_correlations(study, notes),
         hypervolume=growth(study, notes),
         notes=tuple(notes),

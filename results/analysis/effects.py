@@ -21,6 +21,7 @@ from results.analysis.comparable import Outcome
 from results.analysis.findings import Effect
 from results.analysis.least_squares import fit
 from results.analysis.networks import FACTORS, Network, networks
+from search_space.site import Sites
 
 _FEWEST_OF_A_LEVEL = 3
 _FEWEST_TO_SPARE = 8
@@ -45,7 +46,7 @@ class _Column:
         return min(self.trials, self.reference_trials) >= _FEWEST_OF_A_LEVEL
 
 
-def effects(outcomes: Sequence[Outcome], notes: list[str]) -> tuple[Effect, ...]:
+def effects(outcomes: Sequence[Outcome], notes: list[str], sites: Sites | None = None) -> tuple[Effect, ...]:
     """The effects on accuracy of SE at each stage, and of each position, variant, ratio, operator and backbone.
 
     Baselines that the space does not offer take no part. A level that fewer than three trials have is in the model
@@ -54,8 +55,9 @@ def effects(outcomes: Sequence[Outcome], notes: list[str]) -> tuple[Effect, ...]
     Args:
         outcomes: the accuracies that are compared.
         notes: takes sentences on what cannot be said, and why.
+        sites: the sites that the search is over.
     """
-    compared = networks(outcomes, notes)
+    compared = networks(outcomes, notes, sites)
     terms = [*_backbones(compared), *_stages(compared), *(c for factor in FACTORS for c in _levels(factor, compared))]
     columns = [column for column in terms if len(set(column.values)) > 1]
     needed = 1 + len(columns) + _FEWEST_TO_SPARE

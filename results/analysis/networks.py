@@ -7,6 +7,7 @@ from results.analysis.comparable import Outcome
 from results.analysis.stages import Stages, stages
 from results.records import TrialRecord
 from search_space.architecture import SE, Architecture, Backbone
+from search_space.site import Sites
 
 FACTORS = ("position", "variant", "ratio", "squeeze", "excitation")
 """What a block has a level of, as far as it is known and its variant has a use for it."""
@@ -29,7 +30,7 @@ class Network:
     accuracy: float
 
 
-def networks(outcomes: Sequence[Outcome], notes: list[str]) -> list[Network]:
+def networks(outcomes: Sequence[Outcome], notes: list[str], sites: Sites | None) -> list[Network]:
     """The trials that hold an architecture and that somebody proposed by parameters."""
     known = [
         (outcome, architecture)
@@ -37,7 +38,7 @@ def networks(outcomes: Sequence[Outcome], notes: list[str]) -> list[Network]:
         if outcome.trial.parameters and (architecture := outcome.trial.architecture) is not None
     ]
     places = {_own_name(name).rpartition(".")[0] for outcome, _ in known for name in outcome.trial.parameters}
-    by_backbone = stages([architecture for _, architecture in known], places, notes)
+    by_backbone = stages([architecture for _, architecture in known], places, notes, sites)
     labels = _labels(list(by_backbone))
     return [
         Network(

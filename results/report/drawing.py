@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 
 from search_space.architecture import Architecture
 from search_space.errors import InputError
+from search_space.site import Sites, recorded_sites
 
 
 @dataclass(frozen=True)
@@ -22,15 +23,18 @@ class Drawing:
     obstacle: str = ""
 
 
-def start_drawing(architecture: Architecture) -> Callable[[], Drawing]:
+def start_drawing(architecture: Architecture, sites: Sites | None) -> Callable[[], Drawing]:
     """Begins to draw, and gives what waits for the drawing.
+
+    Args:
+        sites: the sites that the search is over, where they are known.
 
     What is given raises a RuntimeError if the process breaks.
     """
     if "torch" in sys.modules:
-        return lambda: _draw(architecture)
+        return lambda: _draw(architecture, sites)
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", __name__, architecture.to_yaml()],
+        [sys.executable, "-P", "-m", __name__, architecture.to_yaml(), json.dumps(sites)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -45,15 +49,19 @@ def start_drawing(architecture: Architecture) -> Callable[[], Drawing]:
     return finished
 
 
-def _draw(architecture: Architecture) -> Drawing:
+def _draw(architecture: Architecture, sites: Sites | None) -> Drawing:
     from search_space.svg import draw
-    from search_space.tracing import trace
+    from search_space.tracing import trace_for
 
     try:
-        return Drawing(draw(trace(architecture.backbone), architecture))
+        return Drawing(draw(trace_for(architecture, sites), architecture))
     except InputError as error:
         return Drawing(None, str(error))
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asdict(_draw(Architecture.from_yaml(sys.argv[1])))))
+    sys.stdout.write(
+        json.dumps(
+            asdict(_draw(Architecture.from_yaml(sys.argv[1]), recorded_sites({"sites": json.loads(sys.argv[2])})))
+        )
+    )

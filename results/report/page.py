@@ -92,7 +92,7 @@ def render(report: Report) -> str:
     environment.filters |= {"accuracy": _accuracy, "count": _count, "points": points, "percent": _percent}
     study, rows = report.study, _rows(report)
     architecture = report.recommendation and report.recommendation.best.architecture
-    drawing = start_drawing(architecture) if architecture else None
+    drawing = start_drawing(architecture, study.sites) if architecture else None
     with ThreadPoolExecutor(1) as aside:  # that engine needs a second, and Python's lock at no time of it
         vega = aside.submit(_vega)
         with debug_mode(False):  # to check what we write against Vega-Lite's schema takes longer than to write it

@@ -158,7 +158,7 @@ def test_of_sides_with_equally_many_convolutions_the_one_of_more_work_is_the_bra
     registered, lighter, heavier, swapped
 ):
     backbone = registered(lambda: Net(Sides(heavier(), lighter()) if swapped else Sides(lighter(), heavier())))
-    (site,) = trace(backbone).sites
+    (site,) = trace(backbone, "residual").sites
     network = build(Architecture(backbone, ((site.name, se_block("standard", (3,), bias=True)),))).eval()
     se = network.get_submodule(se_module(site.name))
     x = torch.randn(2, 3, 8, 8)
@@ -175,12 +175,12 @@ def test_of_sides_with_equally_many_convolutions_the_one_of_more_work_is_the_bra
 
 def test_more_convolutions_count_more_than_more_work(registered):
     backbone = registered(lambda: Net(Sides(conv(8, 8, 5), nn.Sequential(conv(8, 2, 1), conv(2, 8, 1)))))
-    (site,) = trace(backbone).sites
-    assert trace(backbone).edges[site.name, "standard"].origin.target == "body.right.1"
+    (site,) = trace(backbone, "residual").sites
+    assert trace(backbone, "residual").edges[site.name, "standard"].origin.target == "body.right.1"
 
 
 def test_sides_of_the_same_work_are_no_site(registered):
-    sites = trace(registered(lambda: Net(Sides(conv(), conv())))).sites
+    sites = trace(registered(lambda: Net(Sides(conv(), conv()))), "residual").sites
     assert [site.name for site in sites] == ["stem", "body.left", "body.right"]
 
 

@@ -149,7 +149,7 @@ def is_pointwise(site: str) -> bool:
 
 
 def test_shufflenet_of_table_3():
-    traced = trace(imagenet("shufflenet_v1"))
+    traced = trace(imagenet("shufflenet_v1"), "residual")
     assert traced.params / 1e6 == pytest.approx(1.8, abs=0.1)
     assert traced.flops / 1e9 == pytest.approx(0.140, abs=0.005)
     priced = cost(traced, uniform(traced))

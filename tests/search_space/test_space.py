@@ -49,6 +49,9 @@ class Traced:
         before = 4 * channels * height * width + 8 * self.sites.index(self.site(name))
         return Span(start=0, before=before, end=0, meanwhile=0, output=before)
 
+    def may_overlap(self, architecture):
+        return self.spans_overlap
+
     def memory_of(self, architecture):
         raise AssertionError("no spans of these sites overlap")
 
@@ -93,9 +96,21 @@ class BruteForce:
             for dimension in DIMENSIONS:
                 values = list(getattr(self.spec, dimension).choices)
                 if dimension == "position" and any(self.spec.insertion.choices):
-                    values = [p for p in values if all(p in s.shapes for s in self.scope(dimension, site))]
+                    values = self.positions(values, self.scope(dimension, site))
                 choices[self.name(dimension, site)] = values
         return choices
+
+    def positions(self, values: list, scope: tuple[Site, ...]) -> list:
+        """Residual sites need what is chosen; the others of such a network stand at standard where they lack it."""
+        if any("identity" in s.shapes for s in scope):
+            return [p for p in values if all(p in s.shapes for s in scope if "identity" in s.shapes)]
+        if scope and any("identity" in s.shapes for s in self.traced.sites):
+            return [p for p in values if any(p in s.shapes for s in scope)] or ["standard"]
+        return [p for p in values if all(p in s.shapes for s in scope)]
+
+    def taken(self, position: str, site: Site) -> str:
+        stands_elsewhere = "identity" not in site.shapes and any("identity" in s.shapes for s in self.traced.sites)
+        return "standard" if stands_elsewhere and position not in site.shapes else position
 
     def settings(self) -> list[dict]:
         parameters = self.parameters()
@@ -106,8 +121,9 @@ class BruteForce:
         for site in self.traced.sites:
             value = {d: setting[self.name(d, site)] for d in DIMENSIONS}
             if value["insertion"]:
-                hidden = STEPS[value["variant"]](site.shapes[value["position"]][0], value["ratio"])
-                block = se_block(value["position"], hidden, value["squeeze"], value["excitation"], self.spec.bias)
+                position = self.taken(value["position"], site)
+                hidden = STEPS[value["variant"]](site.shapes[position][0], value["ratio"])
+                block = se_block(position, hidden, value["squeeze"], value["excitation"], self.spec.bias)
                 chosen.append((site.name, block))
         return Architecture(self.traced.backbone, tuple(chosen))
 
