@@ -43,7 +43,9 @@ NOTES = """
   residual additions and scalings comes to 11.7506, and so to what is printed.
 - **ResNeXt-101 32x4d**: 7.96999680 GFLOPs, 0.0200032 from what is printed; counting the residual additions too, 7.98.
 - **MobileNet**: SE after each pointwise convolution, as its published 4.7 M parameters imply.
-- **ShuffleNet**: SE in the units that add; those of stride 2 concatenate and have none.
+- **ShuffleNet**: SE in the units that add; those of stride 2 concatenate and have none. With `sites: auto` they have
+  one too, and SE everywhere has 2,585,728 parameters.
+- **All networks**: the sites are those of `sites: residual`.
 """
 
 

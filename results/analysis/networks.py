@@ -30,7 +30,7 @@ class Network:
     accuracy: float
 
 
-def networks(outcomes: Sequence[Outcome], notes: list[str], sites: Sites | None) -> list[Network]:
+def networks(outcomes: Sequence[Outcome], notes: list[str], sites: Sites | None = None) -> list[Network]:
     """The trials that hold an architecture and that somebody proposed by parameters."""
     known = [
         (outcome, architecture)

@@ -9,9 +9,11 @@ from optuna.trial import TrialState
 from nas.asha import Verdict
 from nas.assembly import make_engine
 from nas.config import parse_config
+from nas.driver import _as_begun
 from nas.engine import Listener
 from nas.plan import plan
 from nas.record import Facts, StudyRecord
+from nas.storage import open_storage
 from search_space.errors import InputError
 
 EPOCHS = 8
@@ -277,6 +279,38 @@ def test_other_images_are_refused():
     other = dataclasses.replace(FACTS, fingerprints={"training": "a", "validation": "c"})
     with pytest.raises(InputError, match="the validation images of digits are not those that study 'driven' was begun"):
         StudyRecord.open(searched.storage, searched.config, searched.planned.objectives, other)
+
+
+def recorded_without_sites(searched):
+    """The study as one that was made before a space had a choice of sites."""
+    (study,) = searched.storage.get_all_studies()
+    config = searched.storage.get_study_user_attrs(study._study_id)["config"]
+    del config["space"]["sites"]
+    searched.storage.set_study_user_attr(study._study_id, "config", config)
+    return study._study_id
+
+
+def test_a_study_keeps_the_sites_that_it_was_made_with():
+    searched = Searched()
+    study = recorded_without_sites(searched)
+    searched.again()
+    assert searched.storage.get_study_user_attrs(study)["config"]["space"]["sites"] == "residual"
+    searched.again()  # and keeps them when it goes on once more
+    chosen = parse_config(searched.config.to_dict() | {"space": {"sites": "convolutions"}})
+    with pytest.raises(InputError, match=r"begun with .*space\.sites = residual.*not .*space\.sites = convolutions"):
+        StudyRecord.open(searched.storage, chosen, searched.planned.objectives, FACTS)
+
+
+def test_a_search_is_planned_with_the_sites_of_the_study_that_it_continues(tmp_path):
+    url = f"sqlite:///{tmp_path / 'senas.db'}"
+    searched = Searched()
+    assert _as_begun(searched.config, url) == searched.config
+    searched.storage = open_storage(url)
+    searched.again()
+    recorded_without_sites(searched)
+    assert _as_begun(searched.config, url).space.sites == "residual"
+    chosen = parse_config(searched.config.to_dict() | {"space": {"sites": ["layer1.*"]}})
+    assert _as_begun(chosen, url).space.sites == ("layer1.*",)
 
 
 def test_every_run_is_remembered_with_its_versions():

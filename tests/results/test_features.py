@@ -74,8 +74,8 @@ CASES = {
     "mobilenet_v2": (
         (3, 64, 64),
         {},
-        stages("features.3", "features.6", "features.13", "features.16"),
-        (4, 8, 16, 32),
+        stages("features.1", "features.3", "features.6", "features.13", "features.17"),
+        (2, 4, 8, 16, 32),
     ),
     "googlenet": ((3, 64, 64), {}, stages("inception3b", "inception4e", "inception5b"), (8, 16, 32)),
 }
@@ -109,12 +109,11 @@ def test_the_last_block_of_a_stage_is_in_its_map(name: str) -> None:
     backbone = resolve(name, num_classes=10, input_size=size, options=options)
     traced = trace(backbone)
     last = {site.stage_name: site for site in traced.sites}
-    after = "post" if "post" in traced.sites[0].shapes else "standard"
     others = [site for site in traced.sites if site not in last.values() and "pre" in site.shapes]
     architecture = Architecture(
         backbone,
         (
-            *((site.name, se_block(after, (2,))) for site in last.values()),
+            *((site.name, se_block("post" if "post" in site.shapes else "standard", (2,))) for site in last.values()),
             *((site.name, se_block("pre", (2,))) for site in others),
         ),
     )
@@ -124,6 +123,14 @@ def test_the_last_block_of_a_stage_is_in_its_map(name: str) -> None:
     with torch.no_grad():
         given = FeatureExtractor(network, architecture)(images)
     assert_equal_maps(given, maps_of(deepcopy(network), blocks, images))
+
+
+def test_the_stages_of_an_architecture_from_residual_sites_are_those_of_these() -> None:
+    size, *_ = CASES["mobilenet_v2"]
+    architecture = Architecture(resolve("mobilenet_v2", num_classes=10, input_size=size))
+    extractor = FeatureExtractor(build(architecture), architecture, "residual")
+    assert extractor.strides == {"stage1": 4, "stage2": 8, "stage3": 16, "stage4": 32}
+    assert extractor.channels == {"stage1": 24, "stage2": 32, "stage3": 96, "stage4": 160}
 
 
 def test_blocks_on_the_way_to_a_map_are_in_it(backbone: Backbone) -> None:
