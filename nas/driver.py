@@ -20,6 +20,7 @@ from ray.exceptions import RayError
 
 from nas import cluster
 from nas.assembly import make_engine
+from nas.checkpoint_place import CheckpointPlace
 from nas.cluster import Needs
 from nas.config import Config, with_sites_of
 from nas.engine import Engine, Listener
@@ -34,6 +35,7 @@ from nas.record import Facts, StudyRecord
 from nas.storage import open_storage, writing_engine
 from nas.trainable import Job, TrialActor
 from nas.trial_rows import create_by_rows
+from results.checkpoint_places import database_file
 from results.remote import is_remote
 from results.study import open_study
 from search_space.architecture import Backbone
@@ -88,6 +90,7 @@ def search(
     *,
     address: str | None = None,
     time_budget: timedelta | None = None,
+    checkpoints: str | None = None,
     listener: Listener | None = None,
 ) -> Outcome:
     """Runs the search of a configuration, or goes on with it, until its study has all of its trials.
@@ -95,7 +98,15 @@ def search(
     Raises as :func:`carry_out` does, whose arguments it takes.
     """
     prepare = partial(_prepare_search, config, storage)
-    return carry_out(prepare, config, storage, address=address, time_budget=time_budget, listener=listener)
+    return carry_out(
+        prepare,
+        config,
+        storage,
+        address=address,
+        time_budget=time_budget,
+        checkpoints=checkpoints,
+        listener=listener,
+    )
 
 
 def carry_out(
@@ -105,6 +116,7 @@ def carry_out(
     *,
     address: str | None = None,
     time_budget: timedelta | None = None,
+    checkpoints: str | None = None,
     listener: Listener | None = None,
 ) -> Outcome:
     """Trains what a study is to hold and does not yet.
@@ -119,6 +131,8 @@ def carry_out(
         address: of a Ray cluster; None starts Ray on this machine for as long as it takes. With ``ray://`` the
             training is driven from the cluster.
         time_budget: end after this long; what is running then goes on the next time.
+        checkpoints: the absolute path or the URL of the place that the study's checkpoints have been moved to, or are
+            to be written to from now on; not given, they are looked for.
         listener: told of what happens.
 
     Raises:
@@ -130,7 +144,7 @@ def carry_out(
     """
     listener = listener or Listener()
     if address is not None and is_ray_client(address):
-        there = partial(carry_out, prepare)
+        there = partial(carry_out, prepare, checkpoints=checkpoints)
         return run_on_the_cluster(there, config, storage, address=address, time_budget=time_budget, listener=listener)
     work = prepare()
     for backbone, weights in work.weights.items():
@@ -152,10 +166,11 @@ def carry_out(
             opened,
             work.config,
             work.objectives,
-            _facts(work),
+            _facts(work, storage),
             create=create_by_rows(rows),
             guard=lease.check,
             scores_every_epoch=work.scores_every_epoch,
+            place=CheckpointPlace(config, storage, checkpoints),
         )
         interruption = Interruption(log.warning)
         engine = work.make_engine(record, _slots(config, needs, on_this_machine=address is None), listener)
@@ -278,10 +293,12 @@ def _check_that_files_can_be_written(config: Config) -> None:
         ) from error
 
 
-def _facts(work: Work) -> Facts:
+def _facts(work: Work, storage: str) -> Facts:
+    database = database_file(storage)
     return Facts(
         normalisation=asdict(work.data.normalization),
         fingerprints={"training": fingerprint(work.data.train), work.held_out: fingerprint(work.data.held_out)},
         run=this_run(),
         images={"training": len(work.data.train), work.held_out: len(work.data.held_out)},
+        database=None if database is None else str(database),
     )

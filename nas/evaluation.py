@@ -44,6 +44,7 @@ def evaluate(
     *,
     address: str | None = None,
     time_budget: timedelta | None = None,
+    checkpoints: str | None = None,
     listener: Listener | None = None,
 ) -> Outcome:
     """Trains every entry with every seed on all that a search sees, as far as the study does not hold it yet.
@@ -57,7 +58,15 @@ def evaluate(
         InputError: an architecture does not fit the data.
     """
     prepare = partial(_prepare, config, tuple(entries), tuple(seeds))
-    return carry_out(prepare, config, storage, address=address, time_budget=time_budget, listener=listener)
+    return carry_out(
+        prepare,
+        config,
+        storage,
+        address=address,
+        time_budget=time_budget,
+        checkpoints=checkpoints,
+        listener=listener,
+    )
 
 
 def _prepare(config: Config, entries: Sequence[Entry], seeds: Sequence[int]) -> Work:

@@ -12,8 +12,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, count
-from pathlib import Path
+from itertools import count
 from typing import Any, Literal, TypeVar
 
 import optuna
@@ -22,15 +21,16 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from nas.checkpoint_place import new_place
 from nas.config import Config, recorded_config, with_sites_of
 from nas.objectives import Entry, Objective
 from nas.storage import patiently
 from nas.trial_rows import CreateTrial
+from results.checkpoint_places import Curves
 from results.records import checkpoint_folder
-from results.remote import is_remote, join, names
 from search_space.architecture import Architecture
 from search_space.costs import Cost
-from search_space.errors import InputError, first_line
+from search_space.errors import InputError
 
 _T = TypeVar("_T")
 _SEED = "seed"
@@ -84,12 +84,14 @@ class Facts:
         fingerprints: of the images that trials are trained on and scored by, by the split's name.
         images: how many these are, likewise.
         run: who runs it with what: versions, git revision, host.
+        database: the absolute path of the study DB's file; None for a DB on a server.
     """
 
     normalisation: Mapping[str, Any]
     fingerprints: Mapping[str, str]
     run: Mapping[str, Any]
     images: Mapping[str, int] = field(default_factory=dict)
+    database: str | None = None
 
 
 class StudyRecord:
@@ -128,10 +130,14 @@ class StudyRecord:
         create: CreateTrial | None = None,
         guard: Callable[[], None] = lambda: None,
         scores_every_epoch: bool = True,
+        place: Callable[[Mapping[str, Any], Callable[[], Curves]], str] | None = None,
     ) -> "StudyRecord":
         """The study of a configuration, begun if it does not exist.
 
         Args:
+            place: from the study's user attributes and a function that gives the curves of its trials to the place of
+                its checkpoints (:class:`nas.checkpoint_place.CheckpointPlace`); not given, the recorded one, or the
+                configuration's for a new study.
             create: a faster way of making a trial than Optuna's.
             guard: called before every write, also before each repetition of one; it raises where the study is no
                 longer ours to write.
@@ -146,13 +152,17 @@ class StudyRecord:
         if "config" in attributes:
             config = with_sites_of(config, attributes["config"])
             _check_that_it_goes_on(config, facts, attributes)
-        checkpoints = attributes.get("checkpoints") or _place_of_checkpoints(config)
+        if place is None:
+            checkpoints = attributes.get("checkpoints") or new_place(config)
+        else:
+            checkpoints = place(attributes, lambda: _curves(storage.get_all_trials(study_id, deepcopy=False)))
         said = {
             "epochs": config.search.epochs,
             "normalisation": dict(facts.normalisation),
             "fingerprints": dict(facts.fingerprints),
             "images": dict(facts.images),
             "checkpoints": checkpoints,
+            "database": facts.database,
             "runs": [*attributes.get("runs", []), dict(facts.run)],
             "config": config.to_dict(),  # the last, so that a study with a configuration has all the others
         }
@@ -286,6 +296,13 @@ def history_of(trial: FrozenTrial) -> list[dict[str, float]]:
     return history
 
 
+def _curves(trials: Iterable[FrozenTrial]) -> Curves:
+    return {
+        trial.number: {epoch: entry.get("accuracy") for epoch, entry in enumerate(history_of(trial), 1)}
+        for trial in trials
+    }
+
+
 def seed_of(trial: FrozenTrial) -> int | None:
     """The seed of a recorded trial's training, where that is not the study's."""
     return trial.params.get(_SEED)
@@ -319,7 +336,7 @@ def _study_id(storage: BaseStorage, name: str, objectives: Sequence[Objective]) 
     return study_id
 
 
-_WRITTEN_BEFORE_THE_CONFIG = {"epochs", "normalisation", "fingerprints", "images", "checkpoints", "runs"}
+_WRITTEN_BEFORE_THE_CONFIG = {"epochs", "normalisation", "fingerprints", "images", "checkpoints", "database", "runs"}
 
 
 def _name_objectives(study: optuna.Study, names: list[str]) -> None:
@@ -327,35 +344,6 @@ def _name_objectives(study: optuna.Study, names: list[str]) -> None:
         # "Experimental" since Optuna 3.2, and the only way to name objectives.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(names)
-
-
-def _place_of_checkpoints(config: Config) -> str:
-    """Where the configuration says, or a folder beside the study's other files that is not in use."""
-    wanted = config.checkpoints
-    if wanted is not None and is_remote(wanted):
-        return _unused_url(join(wanted, config.study))
-    folder = config.folder / "checkpoints" if wanted is None else Path(wanted).expanduser().absolute() / config.study
-    return str(_unused_folder(folder))
-
-
-def _unused_folder(wanted: Path) -> Path:
-    """The folder wanted, or a numbered one beside it: another study's checkpoints are no start for this one's."""
-    numbered = (wanted.with_name(f"{wanted.name}-{number}") for number in count(2))
-    return next(folder for folder in chain([wanted], numbered) if not folder.exists())
-
-
-def _unused_url(wanted: str) -> str:
-    """The same of a URL, which is so opened before anything is trained."""
-    numbered = (wanted if number == 1 else _numbered(wanted, number) for number in count(1))
-    try:
-        return next(url for url in numbered if not names(url))
-    except OSError as error:
-        raise InputError(f"checkpoints: {wanted} cannot be read: {first_line(error)}") from error
-
-
-def _numbered(url: str, number: int) -> str:
-    path, mark, query = url.partition("?")
-    return f"{path}-{number}{mark}{query}"
 
 
 def _check_that_it_goes_on(config: Config, facts: Facts, attributes: Mapping[str, Any]) -> None:

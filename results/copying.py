@@ -6,12 +6,14 @@ same tables, so here the rows are copied as they are. Only keys are new, since e
 by its number meanwhile.
 """
 
+import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from results.checkpoint_places import database_file
 from results.database import reading, shown
 from results.schema import check_schema
 from results.study import find_study
@@ -74,7 +76,7 @@ def _write(connection: Connection, rows: _Rows, name: str) -> None:
     trials = _table("trials")
     study_id = _begin_study(connection, name)
     for table, found in rows.of_study.items():
-        _insert(connection, table, ({**row, "study_id": study_id} for row in found))
+        _insert(connection, table, ({**_in_its_db(row, connection), "study_id": study_id} for row in found))
     numbered = sa.select(trials.c.number, trials.c.trial_id).where(trials.c.study_id == study_id)
     ids: dict[int, int] = dict(connection.execute(numbered).all())
     for table, found in rows.of_trials.items():
@@ -90,6 +92,14 @@ def _begin_study(connection: Connection, name: str) -> int:
         ) from error
     assert key is not None
     return int(key[0])
+
+
+def _in_its_db(row: dict[str, Any], connection: Connection) -> dict[str, Any]:
+    """Return a row of a study, changed if it is the attribute that names the study DB's file."""
+    if row.get("key") != "database":
+        return row
+    file = database_file(str(connection.engine.url))
+    return {**row, "value_json": json.dumps(None if file is None else str(file))}
 
 
 def _insert(connection: Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> None:

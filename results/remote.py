@@ -14,6 +14,14 @@ def is_remote(place: str) -> bool:
     return "://" in place
 
 
+def absolute(place: str) -> str:
+    """Return a path as an absolute one without "..", and a URL as it is."""
+    if is_remote(place):
+        return place
+    path = Path(place).expanduser().absolute()
+    return str(path.resolve() if ".." in path.parts else path)
+
+
 def join(place: str, name: str) -> str:
     """A name under a path or a URL, whose query says how to reach it and stays at its end."""
     path, mark, query = place.partition("?") if is_remote(place) else (place, "", "")

@@ -4,13 +4,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from math import inf
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import Connection
 
-from results import tables
+from results import checkpoint_places, tables
+from results.checkpoint_places import Curves
 from results.database import reading
 from results.front import front
 from results.records import STATES, State, TrialRecord
@@ -265,7 +267,7 @@ def studies(url: str) -> list[StudySummary]:
         return [_summarise(connection, study_id, name) for name, study_id in tables.study_ids(connection).items()]
 
 
-def open_study(url: str, name: str) -> Study:
+def open_study(url: str, name: str, *, checkpoints: str | Path | None = None) -> Study:
     """A study of a DB. Its trials are read when they are asked for.
 
     Any Optuna study with an objective named "accuracy" will do; what senas would have recorded is None.
@@ -273,9 +275,12 @@ def open_study(url: str, name: str) -> Study:
     Args:
         url: an SQLAlchemy URL such as ``sqlite:///senas.db``.
         name: the study's name.
+        checkpoints: the folder, or the URL, that has the study's checkpoints, or one above it; not given, they are
+            looked for where the study recorded them and at the same place relative to the study DB.
 
     Raises:
-        InputError: there is no Optuna study DB at the URL, no such study in it, or it has no accuracy.
+        InputError: there is no Optuna study DB at the URL, no such study in it, it has no accuracy, or
+            ``checkpoints`` has none of the study's.
     """
     with reading(url) as connection:
         check_schema(connection)
@@ -284,8 +289,33 @@ def open_study(url: str, name: str) -> Study:
         attributes = tables.study_attributes(connection, study_id)
     if "config" not in attributes:  # the intermediate values of our own are the accuracy, whatever the objectives
         _check_accuracy(name, objectives)
-    stored = StoredTrials(url, study_id, objectives, attributes.get("checkpoints"))
+    if checkpoints is None:
+        place = _checkpoints(url, study_id, attributes)
+    else:
+        place = checkpoint_places.among(str(checkpoints), name, partial(_curves, url, study_id))
+        if place is None:
+            raise InputError(
+                f"there are no checkpoints of study '{name}' in {checkpoints}: name the folder that has trial-00000"
+            )
+    stored = StoredTrials(url, study_id, objectives, place)
     return Study(name=name, user_attrs=attributes, objectives=objectives, stored=stored)
+
+
+def checkpoints_of(url: str, name: str) -> str | None:
+    """Return the folder, or the URL, of a study's checkpoints as they are now; None if senas did not make the study.
+
+    Args:
+        url: an SQLAlchemy URL such as ``sqlite:///senas.db``.
+        name: the study's name.
+
+    Raises:
+        InputError: there is no Optuna study DB at the URL, or no such study in it.
+    """
+    with reading(url) as connection:
+        check_schema(connection)
+        study_id = find_study(connection, name)
+        attributes = tables.study_attributes(connection, study_id)
+    return _checkpoints(url, study_id, attributes)
 
 
 def find_study(connection: Connection, name: str) -> int:
@@ -300,6 +330,19 @@ def find_study(connection: Connection, name: str) -> int:
     if name not in ids:
         raise unknown("study", name, ids)
     return ids[name]
+
+
+def _checkpoints(url: str, study_id: int, attributes: Mapping[str, Any]) -> str | None:
+    if "checkpoints" not in attributes:
+        return None
+    return checkpoint_places.locate(attributes, url, partial(_curves, url, study_id))
+
+
+def _curves(url: str, study_id: int) -> Curves:
+    chosen = Chosen(study_id)
+    with reading(url) as connection:
+        found = tables.curves(connection, chosen)
+        return {trial.number: found.get(trial.id, {}) for trial in tables.trial_rows(connection, chosen)}
 
 
 def _check_accuracy(study: str, objectives: Sequence[Objective]) -> None:

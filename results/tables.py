@@ -38,6 +38,7 @@ _KINDS: dict[str, type] = {
     "fingerprints": dict,
     "images": dict,
     "checkpoints": str,
+    "database": str,
     "runs": list,
 }
 """What senas writes of a study, by the name of the user attribute."""

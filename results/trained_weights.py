@@ -1,17 +1,15 @@
 """The weights that a trial ended with, from its checkpoints: in a folder, or at a URL."""
 
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from results import remote
+from results.checkpoint_places import EPOCH_FOLDER
 from results.files import WEIGHTS
 from results.records import TrialRecord
 from search_space.errors import InputError
-
-_EPOCH_FOLDER = re.compile(r"epoch-(\d+)")
 
 
 @contextmanager
@@ -27,7 +25,10 @@ def trained_weights(trial: TrialRecord) -> Iterator[Path]:
     if not remote.is_remote(trial.checkpoint):
         folder = Path(trial.checkpoint)
         if not folder.is_dir():
-            raise InputError(f"the checkpoint of trial {trial.number} is gone: there is no directory {folder}")
+            raise InputError(
+                f"the checkpoint of trial {trial.number} is gone: there is no directory {folder}: move it back, or "
+                "name where its study's checkpoints are by --checkpoints DIR"
+            )
         yield _weights_in(folder / _newest_epoch(trial, [path.name for path in folder.iterdir()]), trial)
         return
     name = _newest_epoch(trial, remote.names(trial.checkpoint))
@@ -37,7 +38,7 @@ def trained_weights(trial: TrialRecord) -> Iterator[Path]:
 
 
 def _newest_epoch(trial: TrialRecord, names: list[str]) -> str:
-    epochs = {int(match[1]): name for name in names if (match := _EPOCH_FOLDER.fullmatch(name))}
+    epochs = {int(match[1]): name for name in names if (match := EPOCH_FOLDER.fullmatch(name))}
     if trial.epochs not in epochs:
         newest = f"the newest is of epoch {max(epochs)}" if epochs else "there is none"
         raise InputError(

@@ -11,7 +11,7 @@ import typer
 from nas.cli.full_training import Epochs, Seeds, Trainings, full_training, seeds_after
 from nas.cli.judging import print_judgement
 from nas.cli.options import DEFAULT_STORAGE, AsJson, Download, Overrides, Storage
-from nas.cli.running import Address, Logged, TimeBudget
+from nas.cli.running import Address, Checkpoints, Logged, TimeBudget
 from nas.config import load_config
 from results.files import read_architecture, read_metadata
 from results.judgement import judge
@@ -40,6 +40,7 @@ def evaluate(
     overrides: Overrides = None,
     time_budget: TimeBudget = None,
     address: Address = None,
+    checkpoints: Checkpoints = None,
     storage: Storage = DEFAULT_STORAGE,
     log_level: Logged = "warning",
     as_json: AsJson = False,
@@ -61,7 +62,9 @@ def evaluate(
     entries = [Entry(winner.architecture), *(Entry(other, label) for label, other in others.items())]
     searched_with = winner.settings.get("search", {}).get("seed", 0)
     trainings = Trainings(checked, entries, seeds_after(searched_with, seeds))
-    outcome = trainings.carry_out(storage, address=address, time_budget=time_budget, log_level=log_level)
+    outcome = trainings.carry_out(
+        storage, address=address, time_budget=time_budget, checkpoints=checkpoints, log_level=log_level
+    )
     trainings.conclude(storage, outcome, judge, print_judgement, as_json=as_json)
 
 

@@ -10,6 +10,7 @@ from nas.cli.options import DEFAULT_STORAGE, AsJson, MaxFlops, Storage, StudyNam
 from nas.cli.render import console, print_json
 from results.files import read_metadata
 from results.records import TrialRecord
+from results.remote import absolute
 from results.study import Study, open_study
 from search_space.errors import InputError
 
@@ -32,6 +33,15 @@ def export(
         list[str] | None, typer.Option(help="Leave a file out, such as model.onnx.", metavar="FILE")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export there.")] = False,
+    checkpoints: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or URL that has the checkpoints of the study, with --retrain of its final evaluation; "
+            "found by itself, if not given.",
+            metavar="DIR",
+            parser=absolute,
+        ),
+    ] = None,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
@@ -40,7 +50,7 @@ def export(
     Each file is compared with the network before the directory appears. --retrain takes the weights of the final
     evaluation's first seed, which is trained as `senas evaluate` does unless it has been.
     """
-    opened = open_study(storage, study)
+    opened = open_study(storage, study, checkpoints=None if retrain else checkpoints)
     chosen = _choose(opened, trial, max_flops)
     if retrain and opened.scored_by == "test":
         raise InputError(f"'{study}' is a final evaluation, whose trials are trained in full: leave --retrain away")
@@ -50,7 +60,7 @@ def export(
         opened,
         chosen,
         output,
-        retrain=partial(_train_in_full, opened, chosen, storage) if retrain else None,
+        retrain=partial(_train_in_full, opened, chosen, storage, checkpoints) if retrain else None,
         without=without or (),
         force=force,
         allow_pruned=allow_pruned,
@@ -82,7 +92,7 @@ def _choose(study: Study, trial: int | None, max_flops: float | None) -> TrialRe
     return chosen
 
 
-def _train_in_full(study: Study, trial: TrialRecord, storage: str) -> "Training":
+def _train_in_full(study: Study, trial: TrialRecord, storage: str, checkpoints: str | None) -> "Training":
     """The first training of the study's final evaluation, carried out unless it has been."""
     from nas.cli.full_training import Trainings, full_training, seeds_after
     from nas.cli.running import exit_by_signal
@@ -101,7 +111,8 @@ def _train_in_full(study: Study, trial: TrialRecord, storage: str) -> "Training"
     )
     seeds = seeds_after(search.get("search", {}).get("seed", 0), 1)
     trainings = Trainings(config, [Entry(architecture)], seeds)
-    exit_by_signal(trainings.carry_out(storage, address=None, time_budget=None, log_level="warning"))
+    outcome = trainings.carry_out(storage, address=None, time_budget=None, checkpoints=checkpoints, log_level="warning")
+    exit_by_signal(outcome)
     evaluation = open_study(storage, config.study)
     trained = next(
         found

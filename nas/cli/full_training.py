@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli.render import console, print_json
-from nas.cli.running import LogLevel, exit_by_signal, with_progress
+from nas.cli.running import LogLevel, exit_by_signal, with_checkpoints, with_progress
 from nas.config import Config, parse_config
 from results.judgement import Judgement
 from results.records import TrialRecord
@@ -81,17 +81,30 @@ class Trainings:
     seeds: range
 
     def carry_out(
-        self, storage: str, *, address: str | None, time_budget: str | None, log_level: LogLevel
+        self,
+        storage: str,
+        *,
+        address: str | None,
+        time_budget: str | None,
+        checkpoints: str | None,
+        log_level: LogLevel,
     ) -> "Outcome":
         """Trains what is not trained yet, telling of it on stderr."""
         search = self.config.search.model_copy(update={"trials": self._count})
-        config = self.config.model_copy(update={"search": search})
+        config = with_checkpoints(self.config.model_copy(update={"search": search}), checkpoints)
 
         def run(budget: timedelta | None, listener: "Listener") -> "Outcome":
             from nas.evaluation import evaluate
 
             return evaluate(
-                config, self.entries, self.seeds, storage, address=address, time_budget=budget, listener=listener
+                config,
+                self.entries,
+                self.seeds,
+                storage,
+                address=address,
+                time_budget=budget,
+                checkpoints=checkpoints,
+                listener=listener,
             )
 
         return with_progress(run, config, time_budget=time_budget, log_level=log_level)

@@ -9,7 +9,7 @@ from nas.cli.full_training import Epochs, Seeds, Trainings, full_training
 from nas.cli.judging import print_reproduction
 from nas.cli.options import DEFAULT_STORAGE, AsJson, Download, Overrides, Storage
 from nas.cli.render import console
-from nas.cli.running import Address, Logged, TimeBudget
+from nas.cli.running import Address, Checkpoints, Logged, TimeBudget
 from nas.config import Config
 from nas.reproduction import TABLES, published_table
 from results.judgement import Judgement, judge
@@ -29,6 +29,7 @@ def reproduce(
     overrides: Overrides = None,
     time_budget: TimeBudget = None,
     address: Address = None,
+    checkpoints: Checkpoints = None,
     storage: Storage = DEFAULT_STORAGE,
     log_level: Logged = "warning",
     as_json: AsJson = False,
@@ -56,7 +57,9 @@ def reproduce(
 
     entries = [Entry(architecture, label) for label, architecture in architectures.items()]
     trainings = Trainings(checked, entries, range(seeds))
-    outcome = trainings.carry_out(storage, address=address, time_budget=time_budget, log_level=log_level)
+    outcome = trainings.carry_out(
+        storage, address=address, time_budget=time_budget, checkpoints=checkpoints, log_level=log_level
+    )
 
     def show(judgement: Judgement) -> None:
         print_reproduction(chosen, judgement)

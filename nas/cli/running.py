@@ -14,6 +14,7 @@ from rich.logging import RichHandler
 
 from nas.cli.render import console
 from nas.config import Config
+from results.remote import absolute
 from search_space.errors import InputError
 
 if TYPE_CHECKING:  # Ray and torch take seconds to load
@@ -25,6 +26,14 @@ TimeBudget = Annotated[
     str | None, typer.Option(help="Stop after this long, such as 90s, 30m or 2h; start again to go on.")
 ]
 Address = Annotated[str | None, typer.Option(help="Ray cluster to run on; this machine, if not given.")]
+Checkpoints = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder or URL that has the study's checkpoints, or gets them from now on; found by itself, if not given.",
+        metavar="DIR",
+        parser=absolute,
+    ),
+]
 Logged = Annotated[LogLevel, typer.Option(help="What else is told on stderr, such as waiting for the DB's server.")]
 
 
@@ -51,6 +60,11 @@ def with_progress(
     # Ray has messages of its own, and stdout is for what came of it all.
     with redirect_stdout(sys.stderr), Progress(config, out, time_budget=budget) as progress:
         return run(budget, progress)
+
+
+def with_checkpoints(config: Config, checkpoints: str | None) -> Config:
+    """Return a configuration that puts the checkpoints of a new study at a place, if one is given."""
+    return config if checkpoints is None else config.model_copy(update={"checkpoints": checkpoints})
 
 
 def exit_by_signal(outcome: "Outcome") -> None:

@@ -14,7 +14,7 @@ from nas.cli.options import DEFAULT_STORAGE, AsJson, ConfigFile, Download, Overr
 from nas.cli.queries import print_front
 from nas.cli.render import console, print_json, short_path
 from nas.cli.reporting import write_report
-from nas.cli.running import Address, Logged, TimeBudget, exit_by_signal, with_progress
+from nas.cli.running import Address, Checkpoints, Logged, TimeBudget, exit_by_signal, with_checkpoints, with_progress
 from nas.config import Config, load_config
 from results.database import parse_url, shown
 from results.study import Study, open_study
@@ -33,6 +33,7 @@ def search(
     trials: Annotated[int | None, typer.Option(min=1, help="Trials the study is to have in all.")] = None,
     time_budget: TimeBudget = None,
     address: Address = None,
+    checkpoints: Checkpoints = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of proposals, weights and data order.")] = None,
     download: Download = False,
     overrides: Overrides = None,
@@ -47,13 +48,13 @@ def search(
     """
     options = {"search.trials": trials, "search.seed": seed, "data.download": download or None}
     chosen = [f"{key}={value}" for key, value in options.items() if value is not None]
-    checked = load_config(config, [*(overrides or ()), *chosen], study=study)
+    checked = with_checkpoints(load_config(config, [*(overrides or ()), *chosen], study=study), checkpoints)
 
     def run(budget: timedelta | None, listener: "Listener") -> "Outcome":
         # Ray and torch take seconds to load, and what is wrong with a configuration should be told at once.
         from nas.driver import search
 
-        return search(checked, storage, address=address, time_budget=budget, listener=listener)
+        return search(checked, storage, address=address, time_budget=budget, checkpoints=checkpoints, listener=listener)
 
     outcome = with_progress(run, checked, time_budget=time_budget, log_level=log_level)
     _conclude(checked, open_study(storage, checked.study), storage, outcome, as_json)

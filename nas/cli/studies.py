@@ -15,8 +15,8 @@ from results.comparing import Comparison
 from results.comparing import compare as compare_studies
 from results.database import parse_url, reading, shown
 from results.schema import check_schema
-from results.study import find_study, open_study, studies
-from results.tables import Chosen, study_attributes, study_ids, trial_rows
+from results.study import checkpoints_of, find_study, open_study, studies
+from results.tables import Chosen, study_ids, trial_rows
 from search_space.errors import InputError
 
 _LOOPBACK = "127.0.0.1"
@@ -144,9 +144,7 @@ def _counted(storage: str, study: str) -> str:
 
 def _checkpoints(storage: str, name: str) -> str | None:
     """Where a study's checkpoints lie, as one would type it; None if senas did not make the study."""
-    with reading(storage) as connection:
-        place: str | None = study_attributes(connection, study_ids(connection)[name]).get("checkpoints")
-    return short_place(place)
+    return short_place(checkpoints_of(storage, name))
 
 
 def _what_is_lost(storage: str, name: str) -> str:

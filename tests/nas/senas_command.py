@@ -3,12 +3,11 @@
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import results
@@ -59,9 +58,6 @@ class Senas:
     def copy(self, folder: Path) -> "Senas":
         """The same, to be gone on with elsewhere, with checkpoints of its own."""
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
-        with closing(sqlite3.connect(folder / "senas.db")) as db, db:
-            moved = "UPDATE study_user_attributes SET value_json = replace(value_json, ?, ?) WHERE key = 'checkpoints'"
-            db.execute(moved, (str(self.folder), str(folder)))
         return Senas(folder)
 
     def study(self, name: str = "tiny") -> results.Study:
