@@ -5,13 +5,10 @@ adding one is one function that makes it, and one line. Beside them: every class
 name, timm's as ``timm:NAME``, and one's own by import path, ``package.module:Class``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
-import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from search_space.architecture import Backbone, Option, Shape
 from search_space.backbones.adapting import adaptable
@@ -20,6 +17,7 @@ from search_space.backbones.cifar_resnet import DEPTHS, cifar_resnet
 from search_space.backbones.cnn3 import cnn3
 from search_space.backbones.entry import Entry
 from search_space.backbones.inception_resnet_v2 import inception_resnet_v2
+from search_space.backbones.meta import WeightsOnMeta
 from search_space.backbones.mobilenet_v1 import mobilenet_v1
 from search_space.backbones.own_modules import own_entry
 from search_space.backbones.preact_resnet import DEPTHS as PREACT_DEPTHS
@@ -97,8 +95,12 @@ def resolve(
         raise InputError(f"a network needs at least one class, not {num_classes}")
     if len(input_size) != 3 or min(input_size) < 1:
         raise InputError(f"images have (channels, height, width), all at least 1, not {input_size}")
+    given = dict(options or {})
     complete = dict(found.options)
-    for key, value in (options or {}).items():
+    if found.model_options is not None and (of_the_model := {k: v for k, v in given.items() if k not in complete}):
+        complete |= found.model_options.canonical(of_the_model, found.options)
+        given = {key: value for key, value in given.items() if key not in of_the_model}
+    for key, value in given.items():
         if key not in found.options:
             if not found.options:
                 raise InputError(f"backbone {name} takes no options, so not '{key}'")
@@ -132,25 +134,8 @@ def instantiate_without_weights(backbone: Backbone) -> nn.Module:
     Raises:
         InputError: the backbone or an option is unknown, or it cannot be made with these options.
     """
-    with _WeightsOnMeta():
+    with WeightsOnMeta():
         return instantiate(backbone).to("meta")
-
-
-class _WeightsOnMeta(TorchFunctionMode):
-    """Puts tensors that are about to be filled on the meta device, and leaves those that are computed with alone.
-
-    ``torch.device("meta")`` would take both there, and networks that compute their widths (RegNet) would fail.
-    """
-
-    _FILLED = frozenset((torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn))
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        if func in self._FILLED and kwargs.get("device") is None:
-            kwargs["device"] = "meta"
-        return func(*args, **kwargs)
 
 
 def _check_option(name: str, key: str, value: object, found: Entry) -> None:
