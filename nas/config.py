@@ -13,6 +13,7 @@ from search_space.errors import InputError, unknown
 from search_space.import_paths import is_import_path
 from search_space.site import recorded_sites
 from search_space.spec import SpaceSpec
+from search_space.weights import Channels, Weights, names_a_file
 from trainers.data.config import DataConfig
 from trainers.recipe import Recipe
 from trainers.recipes import recipe_values, stretched
@@ -32,17 +33,31 @@ class BackboneConfig(Section):
     """Which network is to receive SE; its classes and its input follow from the data.
 
     ``weights`` are loaded into it before training: a file, or the name of one of torchvision's weights for it.
+    ``weights_channels`` says whether weights for RGB are adapted to images of other channels.
     """
 
     name: str
     options: dict[str, Option] = {}
     weights: str | None = None
+    weights_channels: Channels = "exact"
 
     @field_validator("weights")
     @classmethod
     def _the_same_file_wherever_it_is_read(cls, weights: str | None) -> str | None:
-        is_file = weights is not None and weights.endswith((".safetensors", ".pt", ".pth"))
+        is_file = weights is not None and names_a_file(weights)
         return str(Path(weights).expanduser().absolute()) if weights is not None and is_file else weights
+
+    @property
+    def named(self) -> Self:
+        """The same with the name of a weights file for its path, because a file may be moved."""
+        given = self.to_load
+        file = None if given is None else given.file
+        return self if file is None else self.model_copy(update={"weights": file.name})
+
+    @property
+    def to_load(self) -> Weights | None:
+        """What is loaded before training, if anything is."""
+        return None if self.weights is None else Weights(self.weights, self.weights_channels)
 
 
 _NAMES_IN_USE = ("epoch", "train_loss", "top1", "architecture", "architecture_id", "baseline", "costs")
@@ -228,7 +243,8 @@ class Config(Section):
 
     def identity(self) -> dict[str, Any]:
         """What must not change while a study goes on, by dotted key; the rest (how many, how fast, where) may."""
-        whole = _flatten(self.to_dict())
+        named = {"backbone": self.backbone and self.backbone.named, "backbones": tuple(b.named for b in self.backbones)}
+        whole = _flatten(self.model_copy(update=named).to_dict())
         kept = ("backbone", "data.", "space.", "recipe.", *_IDENTITY_OF_THE_SEARCH)
         # How images are held, and what is left out of them, shows in their fingerprint.
         places = ("data.root", "data.download", "data.stream", "data.corrupt")

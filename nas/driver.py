@@ -36,11 +36,14 @@ from nas.storage import open_storage, writing_engine
 from nas.trainable import Job, TrialActor
 from nas.trial_rows import create_by_rows
 from results.checkpoint_places import database_file
+from results.files import sha256
 from results.remote import is_remote
 from results.study import open_study
 from search_space.architecture import Backbone
 from search_space.building import check_weights
 from search_space.errors import InputError, first_line
+from search_space.several import label
+from search_space.weights import Weights
 from trainers.data.splits import Splits, fingerprint, search_splits
 from trainers.run import check_recipe
 
@@ -77,7 +80,7 @@ class Work:
 
     config: Config
     objectives: tuple[Objective, ...]
-    weights: Mapping[Backbone, str]
+    weights: Mapping[Backbone, Weights]
     data: Splits
     held_out: str
     scores_every_epoch: bool
@@ -300,5 +303,10 @@ def _facts(work: Work, storage: str) -> Facts:
         fingerprints={"training": fingerprint(work.data.train), work.held_out: fingerprint(work.data.held_out)},
         run=this_run(),
         images={"training": len(work.data.train), work.held_out: len(work.data.held_out)},
+        weights={
+            label(backbone, work.weights): sha256(chosen.file)
+            for backbone, chosen in work.weights.items()
+            if chosen.file is not None
+        },
         database=None if database is None else str(database),
     )

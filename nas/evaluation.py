@@ -74,10 +74,10 @@ def _prepare(config: Config, entries: Sequence[Entry], seeds: Sequence[int]) -> 
     data = final_splits(config.data)
     check_recipe(config.recipe, config.search.epochs, data)
     weights = {
-        entry.architecture.backbone: chosen.weights
+        entry.architecture.backbone: found
         for entry in entries
         for chosen in config.all_backbones
-        if chosen.weights is not None and chosen.name == entry.architecture.backbone.name
+        if chosen.name == entry.architecture.backbone.name and (found := chosen.to_load) is not None
     }
     given = [Given(entry.architecture, entry.label, seed) for seed in seeds for entry in entries]
     return Work(

@@ -18,6 +18,7 @@ from search_space.space import SearchSpace
 from search_space.spec import DIMENSIONS, SpaceSpec
 from search_space.tracing import matching_sites, trace
 from search_space.uniform_architectures import baselines
+from search_space.weights import Weights
 from trainers.data.config import describe
 
 _NO_TOP5 = 5
@@ -39,7 +40,7 @@ class Plan:
     config: Config
     space: SearchSpace | SeveralBackbones
     spaces: Mapping[str, SearchSpace]
-    weights: Mapping[Backbone, str]
+    weights: Mapping[Backbone, Weights]
     objectives: tuple[Objective, ...]
     functions: Mapping[str, Callable[[Architecture], float]]
 
@@ -108,7 +109,7 @@ def plan(config: Config) -> Plan:
         config,
         next(iter(spaces.values())) if len(spaces) == 1 else SeveralBackbones(spaces),
         spaces,
-        {backbone: entry.weights for backbone, entry in chosen.items() if entry.weights is not None},
+        {backbone: found for backbone, entry in chosen.items() if (found := entry.to_load) is not None},
         tuple(entry.objective for entry in config.search.objectives),
         _own_prices(config),
     )

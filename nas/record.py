@@ -84,6 +84,7 @@ class Facts:
         fingerprints: of the images that trials are trained on and scored by, by the split's name.
         images: how many these are, likewise.
         run: who runs it with what: versions, git revision, host.
+        weights: the SHA-256 of the weights files that the backbones begin with, by the backbone's label.
         database: the absolute path of the study DB's file; None for a DB on a server.
     """
 
@@ -91,6 +92,7 @@ class Facts:
     fingerprints: Mapping[str, str]
     run: Mapping[str, Any]
     images: Mapping[str, int] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
     database: str | None = None
 
 
@@ -162,6 +164,7 @@ class StudyRecord:
             "fingerprints": dict(facts.fingerprints),
             "images": dict(facts.images),
             "checkpoints": checkpoints,
+            "weights": dict(facts.weights) or None,
             "database": facts.database,
             "runs": [*attributes.get("runs", []), dict(facts.run)],
             "config": config.to_dict(),  # the last, so that a study with a configuration has all the others
@@ -336,7 +339,16 @@ def _study_id(storage: BaseStorage, name: str, objectives: Sequence[Objective]) 
     return study_id
 
 
-_WRITTEN_BEFORE_THE_CONFIG = {"epochs", "normalisation", "fingerprints", "images", "checkpoints", "database", "runs"}
+_WRITTEN_BEFORE_THE_CONFIG = {
+    "epochs",
+    "normalisation",
+    "fingerprints",
+    "images",
+    "checkpoints",
+    "weights",
+    "database",
+    "runs",
+}
 
 
 def _name_objectives(study: optuna.Study, names: list[str]) -> None:
@@ -355,6 +367,13 @@ def _check_that_it_goes_on(config: Config, facts: Facts, attributes: Mapping[str
             f"study '{config.study}' was begun with {_listed(before, changed)}, not {_listed(now, changed)}: "
             "undo the change, or begin another study with --study"
         )
+    weights = attributes.get("weights") or {}
+    for label, digest in facts.weights.items():
+        if weights.get(label, digest) != digest:
+            raise InputError(
+                f"the weights file of {label} is not the one that study '{config.study}' was begun with (SHA-256 "
+                f"{weights[label][:12]}, now {digest[:12]}): bring it back, or begin another study with --study"
+            )
     fingerprints = attributes.get("fingerprints", facts.fingerprints)
     other = [name for name in facts.fingerprints if fingerprints.get(name) != facts.fingerprints[name]]
     if other:

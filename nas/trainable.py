@@ -21,6 +21,7 @@ from search_space.building import build
 from search_space.errors import InputError, first_line
 from search_space.import_paths import import_object
 from search_space.latency import measure_latency
+from search_space.weights import Weights
 from trainers import checkpoint
 from trainers.checkpoint_layout import folders
 from trainers.data.splits import Splits
@@ -39,7 +40,7 @@ class Job:
     """
 
     data: Splits
-    weights: Mapping[Backbone, str]
+    weights: Mapping[Backbone, Weights]
     recipe: Recipe
     epochs: int
     threads: int

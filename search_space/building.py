@@ -16,11 +16,12 @@ from search_space.errors import InputError
 from search_space.tracing import SE_ROOT, TracedBackbone, trace
 from search_space.variants import family
 from search_space.variants.settings import check_settings
+from search_space.weights import Weights
 
 Edge = tuple[fx.Node, fx.Node]
 
 
-def build(architecture: Architecture, *, seed: int = 0, weights: str | None = None) -> fx.GraphModule:
+def build(architecture: Architecture, *, seed: int = 0, weights: Weights | str | None = None) -> fx.GraphModule:
     """The network of an architecture, in training mode, with freshly drawn weights.
 
     The backbone's weights depend on the seed alone and each SE block's on the seed and its site, so that
@@ -51,13 +52,13 @@ def build_without_weights(architecture: Architecture) -> fx.GraphModule:
     return _insert_all(module, traced, architecture, lambda _: torch.device("meta")).train()
 
 
-def check_weights(backbone: Backbone, weights: str) -> None:
+def check_weights(backbone: Backbone, weights: Weights | str) -> None:
     """Raises an InputError unless weights are there and fit a backbone."""
     load_weights(instantiate(backbone), backbone, weights)
 
 
 @lru_cache(maxsize=2)
-def _fresh_backbone(backbone: Backbone, seed: int, weights: str | None) -> nn.Module:
+def _fresh_backbone(backbone: Backbone, seed: int, weights: Weights | str | None) -> nn.Module:
     """Kept because drawing millions of numbers takes longer than copying them, and trials share them."""
     with _seeded(seed):
         module = instantiate(backbone)

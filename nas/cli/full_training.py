@@ -1,8 +1,10 @@
 """What evaluate and reproduce have in common: training in full with several seeds, and telling what came of it."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,10 +12,12 @@ import typer
 from nas.cli.render import console, print_json
 from nas.cli.running import LogLevel, exit_by_signal, with_checkpoints, with_progress
 from nas.config import Config, parse_config
+from results.checkpoint_places import relocated
 from results.judgement import Judgement
 from results.records import TrialRecord
 from results.study import open_study
 from search_space.architecture import Architecture
+from search_space.weights import Weights
 from trainers.recipes import recipe_values, stretched
 
 if TYPE_CHECKING:  # Ray and torch take seconds to load
@@ -23,6 +27,8 @@ if TYPE_CHECKING:  # Ray and torch take seconds to load
 
 Seeds = Annotated[int, typer.Option(min=1, help="Train each architecture so often, each time with another seed.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Epochs of training; the recipe's steps move with them.")]
+
+log = logging.getLogger(__name__)
 
 _SEEDS = 2**32
 _OF_THE_SEARCH = ("study", "data", "resources", "output", "checkpoints")
@@ -51,7 +57,10 @@ def full_training(
     """
     backbone = architecture.backbone
     known = [settings.get("backbone") or {}, *settings.get("backbones", [])]
-    weights = next((entry.get("weights") for entry in known if entry.get("name") == backbone.name), None)
+    searched_with: Mapping[str, Any] = next((entry for entry in known if entry.get("name") == backbone.name), {})
+    begun_with = {key: searched_with[key] for key in ("weights", "weights_channels") if searched_with.get(key)}
+    if "weights" in begun_with:
+        begun_with["weights"] = _where_it_is_now(begun_with["weights"])
     searched = settings.get("search", {}).get("epochs")
     chosen = recipe_values(settings.get("recipe", {}) if recipe is None else recipe)
     own = chosen.get("epochs")
@@ -59,12 +68,24 @@ def full_training(
     length = epochs or usual
     data = {key: settings[key] for key in _OF_THE_SEARCH if settings.get(key) is not None}
     data |= {
-        "backbone": {"name": backbone.name, "options": dict(backbone.options), "weights": weights},
+        "backbone": {"name": backbone.name, "options": dict(backbone.options), **begun_with},
         "recipe": stretched(chosen | {"epochs": usual}, length) if length else chosen,
         "search": {"trials": 1, "epochs": length, "asha": None},
     }
     fetched = ["data.download=true"] if download else []
     return parse_config(data, [*(overrides or ()), *fetched], source=data["study"])
+
+
+def _where_it_is_now(weights: str) -> str:
+    """Return the weights that a search recorded, as a file of the working directory if theirs is gone."""
+    file = Weights(weights).file
+    if file is None or file.exists():
+        return weights
+    found = relocated(file, Path.cwd())
+    if found is None:
+        return weights
+    log.warning("the weights file %s is gone: %s is taken for it", file, found)
+    return str(found)
 
 
 def seeds_after(seed: int, count: int) -> range:

@@ -313,6 +313,33 @@ def test_a_search_is_planned_with_the_sites_of_the_study_that_it_continues(tmp_p
     assert _as_begun(chosen, url).space.sites == ("layer1.*",)
 
 
+def with_weights(searched, file):
+    backbone = searched.config.backbone.model_copy(update={"weights": str(file)})
+    return searched.config.model_copy(update={"backbone": backbone})
+
+
+def test_a_weights_file_may_be_moved_and_not_changed_or_exchanged():
+    searched = Searched()
+    objectives, storage = searched.planned.objectives, InMemoryStorage()
+    facts = dataclasses.replace(FACTS, weights={"resnet8": "a1"})
+    StudyRecord.open(storage, with_weights(searched, "/one/w.pt"), objectives, facts)
+    moved = with_weights(searched, "/two/w.pt")
+    StudyRecord.open(storage, moved, objectives, facts)
+    with pytest.raises(InputError, match=r"the weights file of resnet8 is not the one .*SHA-256 a1, now b2"):
+        StudyRecord.open(storage, moved, objectives, dataclasses.replace(FACTS, weights={"resnet8": "b2"}))
+    with pytest.raises(InputError, match=r"begun with backbone.weights = w.pt, not backbone.weights = v.pt"):
+        StudyRecord.open(storage, with_weights(searched, "/two/v.pt"), objectives, facts)
+
+
+def test_a_study_that_does_not_know_its_weights_file_goes_on():
+    searched = Searched()
+    config = with_weights(searched, "/one/w.pt")
+    storage = InMemoryStorage()
+    StudyRecord.open(storage, config, searched.planned.objectives, FACTS)
+    facts = dataclasses.replace(FACTS, weights={"resnet8": "a1"})
+    StudyRecord.open(storage, config, searched.planned.objectives, facts)
+
+
 def test_every_run_is_remembered_with_its_versions():
     searched = Searched()
     searched.again()

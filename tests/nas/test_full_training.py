@@ -7,6 +7,7 @@ import pytest
 from nas.cli.full_training import full_training
 from nas.config import Config, load_config
 from search_space import Architecture, resolve
+from search_space.weights import Weights
 
 ARCHITECTURE = Architecture(resolve("resnet8", num_classes=10, input_size=(1, 8, 8)))
 
@@ -50,6 +51,19 @@ def test_overrides_and_downloads_go_on_top(settings):
     config = trained(settings, overrides=["recipe.batch_size=32", "data.split_seed=3"], download=True)
     assert (config.recipe.batch_size, config.data.split_seed, config.data.download) == (32, 3, True)
     assert not trained(settings).data.download
+
+
+def test_it_begins_with_the_weights_of_the_search(settings, tmp_path, monkeypatch):
+    (tmp_path / "weights").mkdir()
+    file = tmp_path / "weights" / "w.pt"
+    file.touch()
+    settings["backbone"] |= {"weights": str(file), "weights_channels": "adapt"}
+    assert trained(settings).backbone.to_load == Weights(str(file), "adapt")
+    moved = file.rename(file.with_name("moved.pt"))
+    monkeypatch.chdir(tmp_path)
+    assert trained(settings).backbone.weights == str(file)
+    settings["backbone"] |= {"weights": f"/gone/weights/{moved.name}"}
+    assert trained(settings).backbone.weights == str(moved)
 
 
 def test_the_length_has_to_be_said_somewhere():
