@@ -76,7 +76,7 @@ def _write(connection: Connection, rows: _Rows, name: str) -> None:
     trials = _table("trials")
     study_id = _begin_study(connection, name)
     for table, found in rows.of_study.items():
-        _insert(connection, table, ({**_in_its_db(row, connection), "study_id": study_id} for row in found))
+        _insert(connection, table, ({**row, "study_id": study_id} for row in _in_its_db(found, connection)))
     numbered = sa.select(trials.c.number, trials.c.trial_id).where(trials.c.study_id == study_id)
     ids: dict[int, int] = dict(connection.execute(numbered).all())
     for table, found in rows.of_trials.items():
@@ -94,12 +94,13 @@ def _begin_study(connection: Connection, name: str) -> int:
     return int(key[0])
 
 
-def _in_its_db(row: dict[str, Any], connection: Connection) -> dict[str, Any]:
-    """Return a row of a study, changed if it is the attribute that names the study DB's file."""
-    if row.get("key") != "database":
-        return row
+def _in_its_db(rows: list[dict[str, Any]], connection: Connection) -> list[dict[str, Any]]:
+    """Return the rows of a study, in which a study of senas's names the file of its new study DB."""
+    if not {"config", "checkpoints", "database"} <= {row.get("key") for row in rows}:
+        return rows
     file = database_file(str(connection.engine.url))
-    return {**row, "value_json": json.dumps(None if file is None else str(file))}
+    value = json.dumps(None if file is None else str(file))
+    return [row | {"value_json": value} if row["key"] == "database" else row for row in rows]
 
 
 def _insert(connection: Connection, table: sa.Table, rows: Iterable[dict[str, Any]]) -> None:

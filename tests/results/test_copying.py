@@ -199,3 +199,17 @@ def test_a_study_that_is_not_there(url: str, target: RDBStorage, searched: optun
     with pytest.raises(InputError, match="unknown study 'a studdy': did you mean 'a study'"):
         copy_study(url, "a studdy", target.engine, "a study")
     assert studies(url_of(target)) == []
+
+
+def test_the_copy_of_a_search_names_its_own_file(storage: RDBStorage, tmp_path: Path) -> None:
+    """Or a search that goes on with the copy would take it for one that was made behind senas's back."""
+    target = next(opened(f"sqlite:///{tmp_path / 'target.db'}"))
+    attributes = {"config": {}, "checkpoints": "/runs/mine", "database": "/there/senas.db"}
+    for name, said in (("mine", attributes), ("theirs", {"database": "of faces"})):
+        study = optuna.create_study(study_name=name, storage=storage)
+        for key, value in said.items():
+            study.set_user_attr(key, value)
+        copy_study(url_of(storage), name, target.engine, name)
+    mine, theirs = (optuna.load_study(study_name=name, storage=target).user_attrs for name in ("mine", "theirs"))
+    assert mine == attributes | {"database": str(tmp_path / "target.db")}
+    assert theirs == {"database": "of faces"}
