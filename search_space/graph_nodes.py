@@ -1,7 +1,6 @@
 """What a node of a traced graph is: convolution, norm, activation, addition, concatenation, a map."""
 
 import operator
-from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +31,6 @@ _ACTIVATION_FUNCTIONS = {
     *(F.hardswish, F.softplus, F.tanh, torch.relu, torch.relu_, torch.prelu, torch.celu, torch.selu, torch.tanh),
     *("relu", "relu_", "tanh", "tanh_"),
 }
-_CONVOLUTION_FUNCTIONS = {torch.conv2d, F.conv2d}
 
 
 def module_of(traced: fx.GraphModule, node: fx.Node) -> nn.Module | None:
@@ -51,26 +49,20 @@ def is_concatenation(node: fx.Node) -> bool:
 
 
 def is_convolution(traced: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether it is a convolution of two dimensions."""
-    return isinstance(module_of(traced, node), nn.Conv2d) or node.target in _CONVOLUTION_FUNCTIONS
+    """Whether it is a convolution of two dimensions, or has such inside."""
+    return "convolved" in node.meta
 
 
 def kernel_size(traced: fx.GraphModule, node: fx.Node) -> int:
     """The longer side of a convolution's kernel."""
-    module = module_of(traced, node)
-    if isinstance(module, nn.Conv2d):
-        return max(module.kernel_size)
-    weight = node.all_input_nodes[1].meta.get("shape", (0, 0, 1, 1))
-    return int(max(weight[2:]))
+    kernel: int = node.meta["convolved"].kernel
+    return kernel
 
 
 def convolution_work(traced: fx.GraphModule, node: fx.Node) -> int:
     """The multiply-adds of a convolution on one image."""
-    module = module_of(traced, node)
-    if isinstance(module, nn.Conv2d):
-        return module.weight[0].numel() * prod(shape_of(node))
-    weight = node.all_input_nodes[1].meta.get("shape", (1, 0))
-    return int(prod(weight[1:])) * prod(shape_of(node))
+    work: int = node.meta["convolved"].work
+    return work
 
 
 def norm_after(traced: fx.GraphModule, node: fx.Node) -> fx.Node | None:

@@ -14,6 +14,7 @@ from search_space.costs import BlockCost
 from search_space.errors import InputError, unknown
 from search_space.finding_sites import Edges, find_sites
 from search_space.graph_nodes import module_path, shape_of
+from search_space.mode_constants import ByMode, constants_of
 from search_space.site import Site
 from search_space.spans import Span, overlap
 
@@ -29,6 +30,8 @@ class TracedBackbone:
         flops: the backbone's own multiply-adds, without any SE.
         params: its own parameters.
         memory: the most bytes of maps that are alive in a forward pass of one image.
+        constants: modules that the graph calls and the backbone lacks, by path (:func:`search_space.building.build`
+            adds them).
         edges: where the positions of a site lie in the graph.
         spans: what a block there does to the maps that are alive.
     """
@@ -39,6 +42,7 @@ class TracedBackbone:
     params: int
     memory: int
     graph: fx.Graph
+    constants: dict[str, ByMode]
     edges: dict[tuple[str, Position], Edges]
     spans: dict[tuple[str, Position], Span]
 
@@ -83,8 +87,8 @@ def trace(backbone: Backbone) -> TracedBackbone:
         InputError: it cannot be traced, does not accept its input size, or has no site.
     """
     module = instantiate_without_weights(backbone)
-    traced = trace_graph(module, backbone.name)
-    run = run_graph(traced, backbone)
+    traced = trace_graph(module, backbone)
+    run = run_graph(traced, backbone, module)
     if hasattr(module, SE_ROOT):
         raise InputError(f"backbone {backbone.name} has a module named '{SE_ROOT}', which is where SE blocks go")
     try:
@@ -104,6 +108,7 @@ def trace(backbone: Backbone) -> TracedBackbone:
         params=sum(p.numel() for p in traced.parameters()),
         memory=max(run.peaks),
         graph=traced.graph,
+        constants=constants_of(traced),
         edges={(name, position): edges for name, position, edges in places},
         spans={(name, position): _span(edges, order, run) for name, position, edges in places},
     )
