@@ -13,6 +13,7 @@ from search_space.architecture import SE, Architecture, Backbone
 from search_space.backbones import instantiate, instantiate_without_weights
 from search_space.backbones.pretrained import load_weights
 from search_space.errors import InputError
+from search_space.mode_constants import add_constants
 from search_space.tracing import SE_ROOT, TracedBackbone, trace
 from search_space.variants import family
 from search_space.variants.settings import check_settings
@@ -73,6 +74,7 @@ def _insert_all(
     architecture: Architecture,
     while_drawing: Callable[[str], AbstractContextManager[object]],
 ) -> fx.GraphModule:
+    add_constants(module, traced.constants)
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     result = graph.graph_copy(traced.graph, copies)

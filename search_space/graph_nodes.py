@@ -1,7 +1,6 @@
 """What a node of a traced graph is: convolution, norm, activation, addition, concatenation, a map."""
 
 import operator
-from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -32,10 +31,9 @@ _ACTIVATION_FUNCTIONS = {
     *(F.hardswish, F.softplus, F.tanh, torch.relu, torch.relu_, torch.prelu, torch.celu, torch.selu, torch.tanh),
     *("relu", "relu_", "tanh", "tanh_"),
 }
+_DROPOUTS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout}
 _RANDOM_DEPTH = {"DropPath", "StochasticDepth"}
 """The modules of timm and torchvision that leave branches out at random in training, by the names of their classes."""
-
-_CONVOLUTION_FUNCTIONS = {torch.conv2d, F.conv2d}
 
 
 def module_of(traced: fx.GraphModule, node: fx.Node) -> nn.Module | None:
@@ -54,26 +52,20 @@ def is_concatenation(node: fx.Node) -> bool:
 
 
 def is_convolution(traced: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether it is a convolution of two dimensions."""
-    return isinstance(module_of(traced, node), nn.Conv2d) or node.target in _CONVOLUTION_FUNCTIONS
+    """Whether it is a convolution of two dimensions, or has such inside."""
+    return "convolved" in node.meta
 
 
 def kernel_size(traced: fx.GraphModule, node: fx.Node) -> int:
     """The longer side of a convolution's kernel."""
-    module = module_of(traced, node)
-    if isinstance(module, nn.Conv2d):
-        return max(module.kernel_size)
-    weight = node.all_input_nodes[1].meta.get("shape", (0, 0, 1, 1))
-    return int(max(weight[2:]))
+    kernel: int = node.meta["convolved"].kernel
+    return kernel
 
 
 def convolution_work(traced: fx.GraphModule, node: fx.Node) -> int:
     """The multiply-adds of a convolution on one image."""
-    module = module_of(traced, node)
-    if isinstance(module, nn.Conv2d):
-        return module.weight[0].numel() * prod(shape_of(node))
-    weight = node.all_input_nodes[1].meta.get("shape", (1, 0))
-    return int(prod(weight[1:])) * prod(shape_of(node))
+    work: int = node.meta["convolved"].work
+    return work
 
 
 def is_norm(traced: fx.GraphModule, node: fx.Node) -> bool:
@@ -90,7 +82,8 @@ def is_transparent(traced: fx.GraphModule, node: fx.Node) -> bool:
     """Return whether a node gives what it takes in evaluation: an identity, dropout, or the addition of zero."""
     module = module_of(traced, node)
     if module is None:
-        return node.target in _ADDITIONS and len(node.all_input_nodes) == 1 and len(node.args) == 2 and 0 in node.args
+        adds_zero = node.target in _ADDITIONS and len(node.all_input_nodes) == 1 and 0 in node.args
+        return adds_zero or node.target in _DROPOUTS
     return isinstance(module, nn.Identity | nn.modules.dropout._DropoutNd) or type(module).__name__ in _RANDOM_DEPTH
 
 

@@ -14,6 +14,7 @@ from search_space.backbones import instantiate_without_weights
 from search_space.costs import BlockCost
 from search_space.errors import InputError, unknown
 from search_space.graph_nodes import shape_of
+from search_space.mode_constants import ByMode, constants_of
 from search_space.site import RULES, Site, Sites
 from search_space.sites import FoundSites, find_sites
 from search_space.sites.found import Edges, FoundSite
@@ -33,6 +34,8 @@ class TracedBackbone:
         flops: the backbone's own multiply-adds, without any SE.
         params: its own parameters.
         memory: the most bytes of maps that are alive in a forward pass of one image.
+        constants: modules that the graph calls and the backbone lacks, by path (:func:`search_space.building.build`
+            adds them).
         edges: where the positions of a site lie in the graph.
     """
 
@@ -43,6 +46,7 @@ class TracedBackbone:
     params: int
     memory: int
     graph: fx.Graph
+    constants: Mapping[str, ByMode]
     edges: Mapping[tuple[str, Position], Edges]
     _run: Run
 
@@ -123,6 +127,7 @@ def trace(backbone: Backbone, sites: Sites = "auto") -> TracedBackbone:
         params=whole.params,
         memory=max(whole.run.peaks),
         graph=whole.graph,
+        constants=whole.constants,
         edges={(n, p): edges for n, site in whole.found.by_name.items() for p, edges in site.positions.items()},
         _run=whole.run,
     )
@@ -162,6 +167,7 @@ class _Traced:
     """What tracing finds of a backbone, whichever sites are asked for."""
 
     graph: fx.Graph
+    constants: Mapping[str, ByMode]
     found: FoundSites
     run: Run
     params: int
@@ -170,8 +176,8 @@ class _Traced:
 @lru_cache(maxsize=64)
 def _traced(backbone: Backbone) -> _Traced:
     module = instantiate_without_weights(backbone)
-    traced = trace_graph(module, backbone.name)
-    run = run_graph(traced, backbone)
+    traced = trace_graph(module, backbone)
+    run = run_graph(traced, backbone, module)
     if hasattr(module, SE_ROOT):
         raise InputError(f"backbone {backbone.name} has a module named '{SE_ROOT}', which is where SE blocks go")
     try:
@@ -180,7 +186,7 @@ def _traced(backbone: Backbone) -> _Traced:
         raise InputError(f"backbone {backbone.name}: {error}") from error
     if not found.by_name:
         raise InputError(f"backbone {backbone.name} has no addition, concatenation or convolution to insert at")
-    return _Traced(traced.graph, found, run, sum(p.numel() for p in traced.parameters()))
+    return _Traced(traced.graph, constants_of(traced), found, run, sum(p.numel() for p in traced.parameters()))
 
 
 def _names_of(sites: Sites, whole: _Traced) -> list[str]:

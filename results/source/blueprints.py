@@ -17,6 +17,7 @@ from results.source.scopes import Scope, is_chain, modules_from_outside, scopes_
 from search_space.architecture import SE, Architecture
 from search_space.building import se_module
 from search_space.errors import InputError
+from search_space.mode_constants import ByMode
 from search_space.tracing import SE_ROOT
 
 _CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -50,7 +51,8 @@ class _Network:
         self._scopes = {scope.path: scope for scope in scopes_of(model).all()}
         stacks = (node.meta.get("nn_module_stack") or {} for node in model.graph.nodes)
         self._types = {path: kind for stack in stacks for path, kind in stack.values()}
-        self._children = _children([path for path, _ in model.named_modules()] + list(self._scopes))
+        modules = [path for path, module in model.named_modules() if not isinstance(module, ByMode)]
+        self._children = _children(modules + list(self._scopes))
         self._found: list[Blueprint] = []
 
     def blueprints(self) -> list[Blueprint]:
@@ -256,13 +258,14 @@ def _constant(tensor: Tensor, name: str, usual: nn.Module | None) -> Expression:
 
 
 def _attributes(module: nn.Module, path: str, code: str) -> Iterator[tuple[str, Expression]]:
-    """The plain values and functions of torch's that a module has and its code uses."""
+    """The plain values and functions of torch's that a module has and its code uses, absent tensors included."""
 
     def of_function(value: Any) -> Expression | None:
         name = torch_function(value) if callable(value) else None
         return None if name is None else Text(name)
 
-    for name, value in vars(module).items():
+    absent = {name: None for name, tensor in (module._parameters | module._buffers).items() if tensor is None}
+    for name, value in (vars(module) | absent).items():
         if name not in vars(nn.Module()) and re.search(rf"\bself\.{name}\b", code):
             try:
                 yield name, literal(value, name, of_function)

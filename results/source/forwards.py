@@ -32,6 +32,7 @@ from results.source.growing import GROWN, Step, with_growing_list
 from results.source.scopes import (
     CONCATENATIONS,
     Scope,
+    by_mode,
     called_path,
     grows,
     is_of_blocks,
@@ -269,6 +270,9 @@ class _Writer:
             return joined("-", _enclosed(self._argument(node.args[0], "")))
         if target is operator.getitem:
             return joined(_enclosed(self._argument(node.args[0], "")), "[", self._index(node.args[1]), "]")
+        if target is by_mode:
+            flag, in_training, in_evaluation = (self._argument(a, "") for a in node.args)
+            return joined(in_training, " if ", flag, " else ", in_evaluation)
         if target is getattr and len(node.args) == 2:
             return joined(_enclosed(self._argument(node.args[0], "")), f".{node.args[1]}")
         name = torch_function(target) or self.function_name(target)

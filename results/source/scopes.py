@@ -12,6 +12,7 @@ from torch import fx, nn
 
 from results.source.own_code import traced_alone
 from search_space.errors import InputError
+from search_space.mode_constants import ByMode, Constant
 from search_space.tracing import SE_ROOT
 
 CONCATENATIONS = (torch.cat, torch.concat, torch.concatenate)
@@ -107,12 +108,19 @@ def _place(node: fx.Node) -> Place:
 
 
 def _with_blocks_opened(model: fx.GraphModule) -> tuple[fx.Graph, dict[fx.Node, Place]]:
-    """The network's graph with the nodes of each SE block in the place of its call, and the place of every node."""
+    """The network's graph with the nodes of each SE block in the place of its call, and the place of every node.
+
+    The constants that differ between training and evaluation are nodes of the modules that use them.
+    """
     homes = _places(model.graph)
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     places: dict[fx.Node, Place] = {}
     for node in model.graph.nodes:
+        called = model.get_submodule(node.target) if node.op == "call_module" else None
+        if isinstance(called, ByMode):
+            copies[node] = _by_mode(graph, node.target.rpartition(".")[0], called, homes[node], places)
+            continue
         opened = traced_alone(model.get_submodule(node.target)) if _is_block(node) else None
         if opened is None:
             copies[node] = graph.node_copy(node, copies.__getitem__)
@@ -132,6 +140,20 @@ def _with_blocks_opened(model: fx.GraphModule) -> tuple[fx.Graph, dict[fx.Node, 
                 inner = (Level(f"{node.target}.{x.key}", f"{node.target}.{x.path}", x.type) for x in _place(part))
                 places[copy] = (*homes[node], block, *inner)
     return graph, places
+
+
+def by_mode(training: bool, in_training: Constant, in_evaluation: Constant) -> Constant:
+    """Return one of two constants; a file has it as ``in_training if training else in_evaluation``."""
+    return in_training if training else in_evaluation
+
+
+def _by_mode(graph: fx.Graph, owner: str, constant: ByMode, home: Place, places: dict[fx.Node, Place]) -> fx.Node:
+    """A node for a constant, with the mode of its owner in the place of the module that tracing made."""
+    found = flag = graph.get_attr(f"{owner}.training".lstrip("."))
+    if (constant.in_training, constant.in_evaluation) != (True, False):
+        found = graph.call_function(by_mode, (flag, constant.in_training, constant.in_evaluation))
+    places[flag] = places[found] = home
+    return found
 
 
 def is_of_blocks(path: str) -> bool:

@@ -85,7 +85,7 @@ def _is_within_another(traced: fx.GraphModule, node: fx.Node) -> bool:
 def _passed_through(traced: fx.GraphModule, node: fx.Node) -> fx.Node:
     """Return the node whose result a node passes on as it is."""
     while is_transparent(traced, node) and only_user(node) is not None:
-        (node,) = node.all_input_nodes
+        node = node.all_input_nodes[0]
     return node
 
 

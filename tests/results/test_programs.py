@@ -94,6 +94,7 @@ NETWORKS = [
     *(("inception_resnet_v2", 139), ("bn_inception", 64), ("shufflenet_v1", 64), ("mobilenet_v1", 64)),
     *(("efficientnet_b0", 64), ("regnet_y_400mf", 64), ("vgg11_bn", 32), ("mobilenet_v3_small", 64), ("cnn3", 32)),
     *(("shufflenet_v2_x0_5", 64), ("googlenet", 64), ("timm:resnet18d", 64), ("wide_resnet", 32)),
+    *(("timm:tf_efficientnet_b0", 64), ("timm:ghostnet_050", 64)),
 ]
 
 

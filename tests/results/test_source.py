@@ -173,6 +173,8 @@ def test_other_backbones(backbone, tmp_path):
         small("timm:efficientnet_b0", 32),
         small("timm:resnetblur18", 64),
         small("timm:hrnet_w18_small", 64),
+        small("timm:tf_efficientnet_b0", 64),
+        small("timm:ghostnet_050", 64),
     ],
     ids=lambda backbone: backbone.name,
 )
@@ -515,6 +517,46 @@ class Moods(nn.Module):
 
     def forward(self, x):
         return self.b(self.a(x))
+
+
+def drop_rows(x, p, training):
+    """A function of one's own that is told the mode."""
+    if not training:
+        return x
+    return x * x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(1 - p)
+
+
+class Told(nn.Module):
+    """Calls that are told the mode, in a module within a chain and beside it."""
+
+    class Part(nn.Module):
+        """A residual block."""
+
+        def __init__(self):
+            super().__init__()
+            self.conv, self.p, self.mode = nn.Conv2d(4, 4, 1), 0.25, "a name that is taken"
+
+        def forward(self, x):
+            """[N, 4, H, W] to the same shape."""
+            y = F.dropout(self.conv(x), self.p if self.training else 0.0)
+            return F.dropout2d(x, 0.0, not self.training) + drop_rows(y, self.p, self.training)
+
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.Sequential(self.Part(), nn.ReLU(), self.Part())
+
+    def forward(self, x):
+        """[N, 4, H, W] to the same shape."""
+        return F.dropout(self.parts(x), 0.4, self.training)
+
+
+def test_calls_that_are_told_the_mode_read_as_they_would_by_hand(tmp_path, monkeypatch):
+    text = check_own(Told, tmp_path, monkeypatch)
+    assert "F.dropout(x, p=0.4, training=self.body.training)" in text
+    assert "F.dropout2d(x, p=0.0, training=False if self.training else True)" in text
+    assert "p=0.25 if self.training else 0.0)" in text
+    assert "drop_rows(out, 0.25, self.training)" in text
+    assert "ByMode" not in text
 
 
 @pytest.mark.parametrize("kind", [OddNames, Operators, Wiring, Moods], ids=lambda kind: kind.__name__)

@@ -434,7 +434,7 @@ def test_uniform_architectures_that_cannot_be_are_refused(arguments, parts):
         ({"name": "vgg"}, ["backbone 'vgg'", "did you mean 'vgg", "such as: ", "vgg16"]),
         ({"options": {"widht": 4}}, ["option of backbone resnet8 'widht'", "did you mean 'width'"]),
         ({"name": "resnet18", "options": {"width": 4}}, ["option of backbone resnet18 'width'", "one of: stem"]),
-        ({"name": "vgg11", "options": {"width": 4}}, ["vgg11", "no options", "'width'"]),
+        ({"name": "vgg11", "options": {"width": 4}}, ["vgg11", "one of: dropout", "'width'"]),
         *(({"options": {"width": value}}, ["width of resnet8", "integer"]) for value in ("4", 4.0, True, None)),
         *(({"options": {"width": value}}, ["width of resnet8", "at least 1", str(value)]) for value in (0, -4)),
         *(
