@@ -28,6 +28,7 @@ from nas.storage import patiently
 from nas.trial_rows import CreateTrial
 from results.records import checkpoint_folder
 from results.remote import is_remote, join, names
+from results.start_times import IN_UTC_FROM
 from search_space.architecture import Architecture
 from search_space.costs import Cost
 from search_space.errors import InputError, first_line
@@ -153,6 +154,7 @@ class StudyRecord:
             "fingerprints": dict(facts.fingerprints),
             "images": dict(facts.images),
             "checkpoints": checkpoints,
+            IN_UTC_FROM: attributes.get(IN_UTC_FROM, storage.get_n_trials(study_id)),
             "runs": [*attributes.get("runs", []), dict(facts.run)],
             "config": config.to_dict(),  # the last, so that a study with a configuration has all the others
         }
@@ -319,7 +321,15 @@ def _study_id(storage: BaseStorage, name: str, objectives: Sequence[Objective]) 
     return study_id
 
 
-_WRITTEN_BEFORE_THE_CONFIG = {"epochs", "normalisation", "fingerprints", "images", "checkpoints", "runs"}
+_WRITTEN_BEFORE_THE_CONFIG = {
+    "epochs",
+    "normalisation",
+    "fingerprints",
+    "images",
+    "checkpoints",
+    IN_UTC_FROM,
+    "runs",
+}
 
 
 def _name_objectives(study: optuna.Study, names: list[str]) -> None:

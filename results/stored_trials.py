@@ -132,6 +132,7 @@ def _record(
         epochs=max(curve, default=None if complete else 0),
         duration_s=(trial.ended - trial.started).total_seconds() if trial.ended and trial.started else None,
         started=trial.started,
+        ended=trial.ended,
         is_pareto=is_pareto,
         curve=tuple(curve.values()),
         steps=tuple(curve),

@@ -37,8 +37,8 @@ def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None
         print_json([study.to_json() for study in found])
         return
     table = plain_table()
-    for name in ("study", *COUNTED_STATES, "best accuracy", "front", "started", "last change"):
-        table.add_column(name, justify="left" if name in ("study", "started", "last change") else "right")
+    for name in ("study", *COUNTED_STATES, "best accuracy", "front", "started (UTC)", "last change (UTC)"):
+        table.add_column(name, justify="left" if name == "study" or name.endswith("(UTC)") else "right")
     for study in found:
         table.add_row(
             study.name,
@@ -164,7 +164,7 @@ def _print_trial(study: Study, trial: TrialRecord) -> None:
     out.print()
     facts = {
         "architecture id": trial.architecture_id,
-        "started": f"{trial.started:%Y-%m-%d %H:%M:%S}" if trial.started else None,
+        "started": f"{trial.started:%Y-%m-%d %H:%M:%S} UTC" if trial.started else None,
         "duration": f"{trial.duration_s:.1f} s" if trial.duration_s is not None else None,
         "curve": f"{sparkline(trial.curve)}  {' '.join(f'{value:.4f}' for value in trial.curve)}",
         "objectives": ", ".join(f"{name} {value:.6g}" for name, value in trial.objectives.items()) or None,
