@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from results.database import reading, shown
+from results.database import explained, reading, shown
 from results.schema import check_schema
 from results.study import find_study
-from search_space.errors import InputError, first_line
+from search_space.errors import InputError
 
 
 class _Rows(NamedTuple):
@@ -44,7 +44,7 @@ def copy_study(source: str, name: str, target: sa.Engine, new_name: str) -> None
             check_schema(connection)
             _write(connection, rows, new_name)
     except sa.exc.DBAPIError as error:
-        raise InputError(f"cannot write to {shown(target.url)}: {first_line(error.orig)}") from error
+        raise InputError(f"cannot write to {shown(target.url)}: {explained(error, target.url)}") from error
 
 
 def _read(source: str, name: str) -> _Rows:

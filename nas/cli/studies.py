@@ -58,21 +58,17 @@ def delete(
     if not yes and not sys.stdin.isatty():
         raise InputError(f"there is no terminal to ask at whether to delete study '{study}': say so by --yes")
     import optuna
-    from sqlalchemy.exc import DBAPIError
 
     from nas.lease import Lease
-    from nas.storage import open_storage
+    from nas.storage import failures_explained, open_storage
 
     out = console()
-    try:
-        with Lease.take(storage, study, tell=console(stderr=True).print):
-            out.print(_what_is_lost(storage, study), soft_wrap=True)
-            if not yes and not _confirmed():
-                out.print("Nothing is deleted.")
-                raise typer.Exit(1)
-            optuna.delete_study(study_name=study, storage=open_storage(storage))
-    except DBAPIError as error:
-        raise InputError(f"study '{study}' cannot be deleted from {shown(parse_url(storage))}: {error.orig}") from error
+    with failures_explained(storage), Lease.take(storage, study, tell=console(stderr=True).print):
+        out.print(_what_is_lost(storage, study), soft_wrap=True)
+        if not yes and not _confirmed():
+            out.print("Nothing is deleted.")
+            raise typer.Exit(1)
+        optuna.delete_study(study_name=study, storage=open_storage(storage))
     out.print(f"Deleted study '{study}'.", soft_wrap=True)
 
 
