@@ -75,6 +75,11 @@ class TrialRecord:
         """Whether the trial is one of the study's baselines."""
         return self.baseline is not None
 
+    def figure(self, name: str) -> float | None:
+        """The final value of an objective, or a figure of the trial by that name; None if it has none."""
+        found = self.objectives.get(name)
+        return found if found is not None or name not in FIGURES else getattr(self, name)
+
     @property
     def by_epoch(self) -> dict[int, float]:
         """The curve by epoch, in their order."""
