@@ -32,7 +32,7 @@ from nas.provenance import this_run
 from nas.ray_client import is_ray_client, run_on_the_cluster
 from nas.ray_tune import AshaScheduler, SearchStopper, StudySearcher, every_death_told
 from nas.record import Facts, StudyRecord
-from nas.storage import open_storage, writing_engine
+from nas.storage import check_of_presence, failures_explained, open_storage, writing_engine
 from nas.trainable import Job, TrialActor
 from nas.trial_rows import create_by_rows
 from results.checkpoint_places import database_file
@@ -143,6 +143,7 @@ def carry_out(
             the study; then nothing has been started and no study begun.
         LeaseLostError: another driver has taken the study over.
         SystemExit: there was a second signal.
+        StorageFailedError: the study DB cannot be written any more, as when its disk is full.
         RuntimeError: no checkpoint can be written; what was running goes on the next time.
     """
     listener = listener or Listener()
@@ -162,16 +163,23 @@ def carry_out(
         if address is None or config.resources.max_concurrent is None:
             cluster.check_that_one_fits(needs, nodes)
         opened = open_storage(storage)
+        stack.enter_context(failures_explained(storage))
+        is_there = check_of_presence(storage)
         rows = writing_engine(storage)
         stack.callback(rows.dispose)
         lease = stack.enter_context(Lease.take(rows, config.study))
+
+        def guard() -> None:
+            lease.check()
+            is_there()
+
         record = StudyRecord.open(
             opened,
             work.config,
             work.objectives,
             _facts(work, storage),
             create=create_by_rows(rows),
-            guard=lease.check,
+            guard=guard,
             scores_every_epoch=work.scores_every_epoch,
             place=CheckpointPlace(config, storage, checkpoints),
         )

@@ -20,8 +20,8 @@ from types import TracebackType
 import sqlalchemy as sa
 
 from nas.storage import is_away, patiently, writing_engine
-from results.database import shown
-from search_space.errors import InputError, first_line
+from results.database import explained, shown
+from search_space.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 _LOOK_S = 0.25
@@ -261,7 +261,7 @@ def _make_table(engine: sa.Engine) -> None:
             raise
         # Somebody else may have made it between our looking and our making.
         if not sa.inspect(engine).has_table(_LEASES.name):
-            where, reason = shown(engine.url), first_line(error.orig)
+            where, reason = shown(engine.url), explained(error, engine.url)
             raise InputError(f"cannot make the table {_LEASES.name} in the study DB {where}: {reason}") from error
 
 

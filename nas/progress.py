@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from math import isfinite
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,7 @@ from nas.config import Config
 from nas.engine import Assignment, Listener
 from nas.objectives import Entry
 from nas.record import Ending
+from results.best import value_text
 from results.front import front
 from search_space.summary import summarise
 
@@ -30,7 +32,7 @@ class _Trial:
     what: str
     flops: float
     epoch: int = 0
-    accuracy: float | None = None
+    value: float | None = None
     from_epoch: int = 0
 
 
@@ -43,6 +45,8 @@ class Progress(Listener):
     def __init__(self, config: Config, console: Console, *, time_budget: timedelta | None = None) -> None:
         self._config = config
         self._objectives = [entry.objective for entry in config.search.objectives]
+        first = self._objectives[0]
+        self._followed = first.name if first.source == "measured" else "accuracy"
         self._console = console
         self._budget_s = None if time_budget is None else time_budget.total_seconds()
         self._trials: dict[int, _Trial] = {}
@@ -105,7 +109,7 @@ class Progress(Listener):
         """A trial has finished an epoch."""
         trial = self._running[number]
         self._epochs += max(0, len(history) - max(trial.epoch, trial.from_epoch))
-        trial.epoch, trial.accuracy = len(history), history[-1].get("accuracy")
+        trial.epoch, trial.value = len(history), history[-1].get(self._followed)
 
     def paused(self, number: int) -> None:
         """A trial waits to go on."""
@@ -123,7 +127,7 @@ class Progress(Listener):
         how, style = _HOW[ending.state]
         self._counts[how] += 1
         if ending.values is not None:
-            self._best = max(ending.history[-1]["accuracy"], self._best or 0.0)
+            self._best = self._better(ending.values[0])
             self._losses.append([o.loss(v) for o, v in zip(self._objectives, ending.values, strict=True)])
             self._front = len(front(self._losses))
         trial = self._trials.get(number)
@@ -132,12 +136,17 @@ class Progress(Listener):
         elif ending.reason is not None:  # it did not come so far as to be trained
             self._console.print(f"trial {number:>4}  {how}  {ending.reason}", markup=False)
 
+    def _better(self, value: float) -> float | None:
+        """The better of a value of the first objective and the best so far; what is not finite is none."""
+        known = [each for each in (self._best, value) if each is not None and isfinite(each)]
+        return min(known, key=self._objectives[0].loss, default=None)
+
     def _say(self, trial: _Trial, how: str, style: str, what: str) -> None:
-        accuracy = "-" if trial.accuracy is None else f"{trial.accuracy:.4f}"
+        value = value_text(self._followed, trial.value) or "-"
         line = Text.assemble(
             f"trial {trial.number:>4}  ",
             (f"{how:<8}", style),
-            f"  epoch {trial.epoch:>3}/{self._config.search.epochs}  accuracy {accuracy:>6}"
+            f"  epoch {trial.epoch:>3}/{self._config.search.epochs}  {self._followed} {value:>6}"
             f"  {trial.flops / 1e6:,.3f} MFLOPs  {what}",
         )
         self._console.print(line, overflow="ellipsis", no_wrap=True)
@@ -145,9 +154,9 @@ class Progress(Listener):
     def _view(self) -> RenderableType:
         table = Table.grid(padding=(0, 2))
         for trial in self._running.values():
-            accuracy = "" if trial.accuracy is None else f"{trial.accuracy:.4f}"
+            value = value_text(self._followed, trial.value)
             epoch = f"epoch {trial.epoch}/{self._config.search.epochs}"
-            table.add_row(f"trial {trial.number:>4}", epoch, accuracy, Text(trial.what, no_wrap=True, style="dim"))
+            table.add_row(f"trial {trial.number:>4}", epoch, value, Text(trial.what, no_wrap=True, style="dim"))
         return Group(table, self._totals())
 
     def _totals(self) -> Text:
@@ -155,7 +164,8 @@ class Progress(Listener):
         counts = ", ".join(f"{n} {how}" for how, n in self._counts.items())
         parts = [f"{counts}, {len(self._running)} running"]
         if self._best is not None:
-            parts.append(f"best accuracy {self._best:.4f}, {self._front} on the front")
+            name = self._objectives[0].name
+            parts.append(f"best {name} {value_text(name, self._best)}, {self._front} on the front")
         parts += [f"{self._epochs / max(seconds, 1e-9):.1f} epochs/s", _clock(seconds)]
         left = self._left(seconds)
         if self._running and left is not None:

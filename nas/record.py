@@ -28,6 +28,7 @@ from nas.storage import patiently
 from nas.trial_rows import CreateTrial
 from results.checkpoint_places import Curves
 from results.records import checkpoint_folder
+from results.start_times import IN_UTC_FROM
 from search_space.architecture import Architecture
 from search_space.costs import Cost
 from search_space.errors import InputError
@@ -166,6 +167,7 @@ class StudyRecord:
             "checkpoints": checkpoints,
             "weights": dict(facts.weights) or None,
             "database": facts.database,
+            IN_UTC_FROM: attributes.get(IN_UTC_FROM, storage.get_n_trials(study_id)),
             "runs": [*attributes.get("runs", []), dict(facts.run)],
             "config": config.to_dict(),  # the last, so that a study with a configuration has all the others
         }
@@ -347,6 +349,7 @@ _WRITTEN_BEFORE_THE_CONFIG = {
     "checkpoints",
     "weights",
     "database",
+    IN_UTC_FROM,
     "runs",
 }
 

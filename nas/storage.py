@@ -11,6 +11,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ import optuna
 import sqlalchemy as sa
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 
-from results.database import parse_url, shown
+from results.database import explained, innermost, parse_url, remedy, shown
 from search_space.errors import InputError, first_line
 
 BUSY_TIMEOUT_S = 60.0
@@ -36,6 +37,10 @@ _T = TypeVar("_T")
 
 class StorageAwayError(RuntimeError):
     """The study DB has not answered for as long as anyone was willing to wait."""
+
+
+class StorageFailedError(RuntimeError):
+    """The study DB can no longer be used, as when its disk is full."""
 
 
 def open_storage(url: str) -> BaseStorage:
@@ -56,14 +61,59 @@ def open_storage(url: str) -> BaseStorage:
     except ImportError as error:
         raise InputError(f"the database of {shown(address)} needs a driver: {error}") from error
     except (sa.exc.SQLAlchemyError, RuntimeError, optuna.exceptions.OptunaError) as error:
-        reason = getattr(error, "orig", None) or error.__cause__ or error
-        raise InputError(f"cannot open the study DB {shown(address)}: {first_line(reason)}") from error
+        mend = remedy(error, address)
+        raise InputError(
+            f"cannot open the study DB {shown(address)}: {explained(error, address)}" + (f"; {mend}" if mend else "")
+        ) from error
 
 
 def writing_engine(url: str) -> sa.Engine:
     """An engine of our own to the DB at a URL, set up as that of :func:`open_storage`."""
     address = parse_url(url)
     return _set_up(sa.create_engine(address, **_engine_settings(address)))
+
+
+@contextmanager
+def failures_explained(url: str) -> Iterator[None]:
+    """Replace the errors of a study DB within a block by one that names the innermost cause, the DB and the remedy.
+
+    Optuna reports all failures of a DB as invalid data.
+
+    Args:
+        url: of the study DB.
+
+    Raises:
+        StorageFailedError: in the place of an error of Optuna's storage, of SQLAlchemy or of the DB's driver.
+    """
+    try:
+        yield
+    except (sa.exc.DBAPIError, optuna.exceptions.StorageInternalError) as error:
+        address = parse_url(url)
+        said = f"the study DB {shown(address)} has failed: {explained(error, address)}"
+        if mend := remedy(error, address):
+            said += f". Nothing that it holds is lost: {mend} and run the same command again to go on"
+        raise StorageFailedError(said) from error
+
+
+def check_of_presence(url: str) -> Callable[[], None]:
+    """Return a function that raises a StorageFailedError once an SQLite file is no longer where it was opened.
+
+    SQLite writes on to a file that was moved or deleted. There is nothing to check of a DB on a server.
+    """
+    address = parse_url(url)
+    if not _is_file(address):
+        return lambda: None
+    file = Path(str(address.database)).absolute()
+    opened = _identity(file)
+
+    def check() -> None:
+        if _identity(file) != opened:
+            raise StorageFailedError(
+                f"the study DB {file} was moved, replaced or deleted while it was in use: put it back, together with "
+                f"the files {file.name}-wal and {file.name}-shm beside it, and run the same command again to go on"
+            )
+
+    return check
 
 
 def patiently(
@@ -96,7 +146,7 @@ def patiently(
         except Exception as error:
             if not is_away(error):
                 raise
-            reason, tried = first_line(_at_the_bottom(error)), clock() - began
+            reason, tried = first_line(innermost(error)), clock() - began
             if tried >= give_up_after_s:
                 raise StorageAwayError(
                     f"the study DB has not answered for {_duration(tried)}: {reason}. Nothing that it holds is lost; "
@@ -132,11 +182,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__
-
-
-def _at_the_bottom(error: BaseException) -> BaseException:
-    *_, last = _chain(error)
-    return getattr(last, "orig", None) or last
 
 
 def _pauses() -> Iterator[float]:
@@ -176,8 +221,21 @@ def _engine_settings(address: sa.URL) -> dict[str, Any]:
     return {"pool_pre_ping": True}
 
 
+def _is_file(address: sa.URL) -> bool:
+    return address.get_backend_name() == "sqlite" and address.database not in (None, "", ":memory:")
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """What tells a file from another one of its name; None if it is missing."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _set_up(engine: sa.Engine) -> sa.Engine:
-    if engine.dialect.name == "sqlite" and engine.url.database not in (None, "", ":memory:"):
+    if _is_file(engine.url):
         sa.event.listen(engine, "connect", _write_ahead)
         # Optuna connects before anyone can listen: what it has left in the pool is replaced by new connections.
         engine.dispose()
@@ -191,7 +249,7 @@ def _write_ahead(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _check_folder(address: sa.URL) -> None:
-    if address.get_backend_name() == "sqlite" and address.database not in (None, "", ":memory:"):
+    if _is_file(address):
         file = Path(str(address.database))
         if not file.absolute().parent.is_dir():
             raise InputError(f"the study DB {file} cannot be made: there is no folder {file.absolute().parent}")

@@ -7,6 +7,7 @@ leaves the same rows, as a test compares. The tables are those of ``optuna/stora
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from optuna.distributions import distribution_to_json
@@ -44,7 +45,7 @@ def create_by_rows(engine: sa.Engine) -> CreateTrial:
                 "number": number,
                 "study_id": study_id,
                 "state": "RUNNING",
-                "datetime_start": template.datetime_start,
+                "datetime_start": _in_utc(template.datetime_start),
             }
             key = connection.execute(_TRIALS.insert().values(row)).inserted_primary_key
             assert key is not None
@@ -67,3 +68,8 @@ def create_by_rows(engine: sa.Engine) -> CreateTrial:
         return int(key[0]), number
 
     return create
+
+
+def _in_utc(time: datetime | None) -> datetime | None:
+    """Return a time in UTC without an offset, as Optuna stores it; a time without an offset is local."""
+    return time and time.astimezone(UTC).replace(tzinfo=None)

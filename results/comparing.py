@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
+from results.best import best_of
 from results.front import dominates, front
 from results.hypervolume import Box
 from results.records import STATES, State, TrialRecord
@@ -22,7 +23,8 @@ class Contender:
 
     Attributes:
         trials: number of trials by state, every state listed.
-        best_accuracy: highest accuracy of a COMPLETE trial, 0 to 1; None without one.
+        best_value: value of the first objective in the best trial (:mod:`results.best`); None without one.
+        best_accuracy: accuracy of the best trial, 0 to 1; None if it is unknown.
         front_size: number of COMPLETE trials on the study's front.
         hypervolume: what the front dominates of the box from the best value of each objective, over the COMPLETE
             trials of all the studies, to a tenth of the range beyond the worst; 0 to 1.
@@ -34,6 +36,7 @@ class Contender:
 
     name: str
     trials: Mapping[State, int] = field(hash=False)
+    best_value: float | None
     best_accuracy: float | None
     front_size: int
     hypervolume: float
@@ -47,14 +50,20 @@ class Contender:
 
 @dataclass(frozen=True)
 class Level:
-    """The highest accuracy of each study, by its name, among its COMPLETE trials of at most so many FLOPs."""
+    """The best of each study, by its name, among its COMPLETE trials of at most so many FLOPs.
+
+    Attributes:
+        values: of the first objective.
+        accuracies: of the same trials, 0 to 1.
+    """
 
     flops: float
+    values: Mapping[str, float | None] = field(hash=False)
     accuracies: Mapping[str, float | None] = field(hash=False)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"flops": self.flops, "accuracies": dict(self.accuracies)}
+        return {"flops": self.flops, "accuracies": dict(self.accuracies), "values": dict(self.values)}
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,8 @@ class Comparison:
 
     Attributes:
         scored_by: which images gave the accuracies: "validation", or "test" in final evaluations.
-        levels: by rising FLOPs, where the best accuracy of some study changes.
+        objectives: those of the first study, the first of which says what is best.
+        levels: by rising FLOPs, where the best value of some study changes.
         notes: sentences on what else differs between the studies, or is not known of them.
     """
 
@@ -99,6 +109,7 @@ def compare(studies: Sequence[Study]) -> Comparison:
     objectives = studies[0].objectives
     fronts = {study.name: _points(study.front(), objectives) for study in studies}
     joint = _distinct_front([point for points in fronts.values() for point in points])
+    bests = {study.name: best_of(study.records, objectives) for study in studies}
     volumes = _hypervolumes({study.name: _points(study.records, objectives) for study in studies})
     return Comparison(
         objectives=objectives,
@@ -107,7 +118,8 @@ def compare(studies: Sequence[Study]) -> Comparison:
             Contender(
                 name=study.name,
                 trials=_by_state(study),
-                best_accuracy=None if (best := study.best()) is None else best.accuracy,
+                best_value=_figure(bests[study.name], objectives[0].name),
+                best_accuracy=_figure(bests[study.name], "accuracy"),
                 front_size=len(fronts[study.name]),
                 hypervolume=volumes[study.name],
                 share=len(joint & set(fronts[study.name])) / len(joint) if joint else None,
@@ -119,7 +131,7 @@ def compare(studies: Sequence[Study]) -> Comparison:
             )
             for study in studies
         ),
-        levels=tuple(_levels(studies)),
+        levels=tuple(_levels(studies, objectives)),
         notes=tuple(_notes(studies)),
     )
 
@@ -195,14 +207,21 @@ def _by_state(study: Study) -> dict[State, int]:
     return {state: count[state] for state in STATES}
 
 
-def _levels(studies: Sequence[Study]) -> list[Level]:
+def _figure(record: TrialRecord | None, name: str) -> float | None:
+    return None if record is None else record.figure(name)
+
+
+def _levels(studies: Sequence[Study], objectives: Sequence[Objective]) -> list[Level]:
     costs = {record.flops for study in studies for record in study.front() if record.flops is not None}
     levels: list[Level] = []
     for flops in sorted(costs):
-        bests = {study.name: study.best(max_flops=flops) for study in studies}
-        accuracies = {name: None if best is None else best.accuracy for name, best in bests.items()}
-        if not levels or accuracies != levels[-1].accuracies:
-            levels.append(Level(flops, accuracies))
+        within = {
+            study.name: [r for r in study.records if r.flops is not None and r.flops <= flops] for study in studies
+        }
+        bests = {name: best_of(records, objectives) for name, records in within.items()}
+        values = {name: _figure(best, objectives[0].name) for name, best in bests.items()}
+        if not levels or values != levels[-1].values:
+            levels.append(Level(flops, values, {name: _figure(best, "accuracy") for name, best in bests.items()}))
     return levels
 
 

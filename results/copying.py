@@ -14,10 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from results.checkpoint_places import database_file
-from results.database import reading, shown
+from results.database import explained, reading, shown
 from results.schema import check_schema
 from results.study import find_study
-from search_space.errors import InputError, first_line
+from search_space.errors import InputError
 
 
 class _Rows(NamedTuple):
@@ -46,7 +46,7 @@ def copy_study(source: str, name: str, target: sa.Engine, new_name: str) -> None
             check_schema(connection)
             _write(connection, rows, new_name)
     except sa.exc.DBAPIError as error:
-        raise InputError(f"cannot write to {shown(target.url)}: {first_line(error.orig)}") from error
+        raise InputError(f"cannot write to {shown(target.url)}: {explained(error, target.url)}") from error
 
 
 def _read(source: str, name: str) -> _Rows:

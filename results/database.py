@@ -1,6 +1,7 @@
 """A connection to a study DB that reads and never writes."""
 
 import gc
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,11 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine
 
-from search_space.errors import InputError
+from search_space.errors import InputError, first_line
+
+_POSTGRESQL_DISK_FULL = "53100"
+_LITTLE = 1 << 20
+"""Bytes of free space, less than which an I/O error may be for want of it."""
 
 
 @contextmanager
@@ -67,6 +72,60 @@ def parse_url(url: str) -> URL:
     return address
 
 
+def innermost(error: BaseException) -> BaseException:
+    """Return the error of the DB's driver that an error was raised from: SQLAlchemy and Optuna wrap it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return getattr(error, "orig", None) or error
+
+
+def remedy(error: BaseException, address: URL) -> str | None:
+    """Return what makes a DB work again that has failed with an error.
+
+    Returns:
+        None if it is not known. Where it is, the error leaves in the DB all that was committed.
+    """
+    cause = innermost(error)
+    if getattr(cause, "sqlstate", None) == _POSTGRESQL_DISK_FULL:
+        return "free some space on the server"
+    if _is_of_space(cause, address):
+        return f"free some space in {_folder(address)}"
+    match _kind(cause):
+        case sqlite3.SQLITE_READONLY:
+            return f"make {address.database} and its folder writable"
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return f"end the other program that keeps {address.database} locked"
+    return None
+
+
+def explained(error: BaseException, address: URL) -> str:
+    """Return the innermost cause of an error of a DB in one line, with the free space where that is the matter."""
+    cause = innermost(error)
+    said = first_line(cause)
+    return (
+        f"{said} ({_free(address) / 1e6:.1f} MB free in {_folder(address)})" if _is_of_space(cause, address) else said
+    )
+
+
+def _is_of_space(cause: BaseException, address: URL) -> bool:
+    """Whether SQLite lacked space; what it cannot map into memory for want of space is an I/O error to it."""
+    kind = _kind(cause)
+    return kind == sqlite3.SQLITE_FULL or (kind == sqlite3.SQLITE_IOERR and _free(address) < _LITTLE)
+
+
+def _kind(cause: BaseException) -> int:
+    """SQLite's primary result code, which is the low byte of the extended one; 0 for another DB."""
+    return int(getattr(cause, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _free(address: URL) -> int:
+    return shutil.disk_usage(_folder(address)).free
+
+
+def _folder(address: URL) -> Path:
+    return Path(str(address.database)).absolute().parent
+
+
 def _engine(address: URL) -> Engine:
     if address.get_backend_name() == "sqlite":
         open_file = partial(_open_sqlite, _existing_file(address))
@@ -98,7 +157,7 @@ def _open_sqlite(file: Path) -> sqlite3.Connection:
     so for a connection that may write; such a file gets one, which is then kept from writing anything else.
 
     A file with a write-ahead log is read through two files beside it. Where they are missing, so that nobody has the
-    DB open, and the folder lets us make none, it is read as one that does not change.
+    DB open, and the folder lets us make none or the disk is full, it is read as one that does not change.
     """
     connection = _connect(file, "mode=ro")
     try:
@@ -109,7 +168,7 @@ def _open_sqlite(file: Path) -> sqlite3.Connection:
             case "SQLITE_READONLY_ROLLBACK":
                 connection = _connect(file, "mode=rw")
                 connection.execute("PRAGMA query_only = ON")
-            case "SQLITE_READONLY_DIRECTORY" | "SQLITE_CANTOPEN":
+            case "SQLITE_READONLY_DIRECTORY" | "SQLITE_CANTOPEN" | "SQLITE_IOERR_SHMSIZE":
                 _check_that_nothing_waits(file)
                 connection = _connect(file, "mode=ro&immutable=1")
             case _:

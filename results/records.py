@@ -37,6 +37,7 @@ class TrialRecord:
         epochs: epochs done. None for a COMPLETE trial without a curve, whose epochs nobody recorded.
         duration_s: seconds from start to end, pauses included; None until the trial has ended.
         started: when it started, in UTC.
+        ended: when it ended, in UTC; None until it has, or if nobody recorded it.
         is_pareto: COMPLETE, and no other COMPLETE trial is better in every objective of the study.
         curve: accuracy on the validation split after each recorded epoch; NaN where training diverged.
         steps: the epoch of each of those, rising; not given, they are 1, 2, 3 and so on.
@@ -67,11 +68,17 @@ class TrialRecord:
     metrics: Mapping[str, Any] = field(default_factory=dict, hash=False)
     objectives: Mapping[str, float] = field(default_factory=dict, hash=False)
     architecture_json: str | None = field(default=None, repr=False)
+    ended: datetime | None = None
 
     @property
     def is_baseline(self) -> bool:
         """Whether the trial is one of the study's baselines."""
         return self.baseline is not None
+
+    def figure(self, name: str) -> float | None:
+        """The final value of an objective, or a figure of the trial by that name; None if it has none."""
+        found = self.objectives.get(name)
+        return found if found is not None or name not in FIGURES else getattr(self, name)
 
     @property
     def by_epoch(self) -> dict[int, float]:

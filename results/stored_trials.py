@@ -1,7 +1,7 @@
 """The trials of a study as they are in its DB, read when they are asked for."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, TypeVar
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy.engine import Connection
 
 from results import tables
+from results.best import best_of
 from results.database import reading
 from results.front import front
 from results.query import select_trials
@@ -59,23 +60,16 @@ class StoredTrials:
             on_front = self._front(finals)
             everything = where is None and sort is None and limit is None
             ids = None if everything else self._select(connection, on_front, where, sort, limit)
-            chosen = Chosen(self.study, ids)
-            attributes = tables.trial_attributes(connection, chosen, _ATTRIBUTES)
-            curves = tables.curves(connection, chosen)
-            parameters = tables.parameters(connection, chosen)
-            records = {
-                trial.id: _record(
-                    trial,
-                    said=attributes.get(trial.id, {}),
-                    final=finals.get(trial.id, {}),
-                    curve=curves.get(trial.id, {}),
-                    parameters=parameters.get(trial.id, {}),
-                    is_pareto=trial.id in on_front,
-                    checkpoint=checkpoint_folder(self.checkpoints, trial.number) if self.checkpoints else None,
-                )
-                for trial in tables.trial_rows(connection, chosen)
-            }
+            records = self._records(connection, ids, finals, on_front)
         return list(records.values()) if ids is None else [records[trial] for trial in ids]
+
+    def best(self, connection: Connection) -> TrialRecord | None:
+        """Return the best trial, by :mod:`results.best`, without reading the others."""
+        first, finals = self.objectives[0], tables.final_values(connection, Chosen(self.study), self.objectives)
+        losses = {trial: first.loss(final[first.name]) for trial, final in finals.items()}
+        least = min(filter(isfinite, losses.values()), default=None)
+        equal = [trial for trial, loss in losses.items() if loss == least]
+        return best_of(self._records(connection, equal, finals, ()).values(), self.objectives) if equal else None
 
     def count(self, where: str | None = None) -> int:
         """How many trials an expression holds for.
@@ -91,6 +85,31 @@ class StoredTrials:
         """What each parameter was drawn from, by its name, as Optuna's JSON; several where its range was changed."""
         with reading(self.url) as connection:
             return tables.distributions(connection, self.study)
+
+    def _records(
+        self,
+        connection: Connection,
+        ids: Sequence[int] | None,
+        finals: Mapping[int, Mapping[str, float]],
+        on_front: Collection[int],
+    ) -> dict[int, TrialRecord]:
+        """The trials of some ids, or all by number, by their ids."""
+        chosen = Chosen(self.study, ids)
+        attributes = tables.trial_attributes(connection, chosen, _ATTRIBUTES)
+        curves = tables.curves(connection, chosen)
+        parameters = tables.parameters(connection, chosen)
+        return {
+            trial.id: _record(
+                trial,
+                said=attributes.get(trial.id, {}),
+                final=finals.get(trial.id, {}),
+                curve=curves.get(trial.id, {}),
+                parameters=parameters.get(trial.id, {}),
+                is_pareto=trial.id in on_front,
+                checkpoint=checkpoint_folder(self.checkpoints, trial.number) if self.checkpoints else None,
+            )
+            for trial in tables.trial_rows(connection, chosen)
+        }
 
     def _front(self, finals: Mapping[int, Mapping[str, float]]) -> set[int]:
         """The ids of the trials on the front."""
@@ -132,6 +151,7 @@ def _record(
         epochs=max(curve, default=None if complete else 0),
         duration_s=(trial.ended - trial.started).total_seconds() if trial.ended and trial.started else None,
         started=trial.started,
+        ended=trial.ended,
         is_pareto=is_pareto,
         curve=tuple(curve.values()),
         steps=tuple(curve),

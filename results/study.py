@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine import Connection
 
 from results import checkpoint_places, tables
+from results.best import best_of, rank
 from results.checkpoint_places import Curves
 from results.database import reading
 from results.front import front
@@ -32,7 +33,10 @@ class StudySummary:
 
     Attributes:
         trials: number of trials by state, every state listed.
-        best_accuracy: highest validation accuracy of a COMPLETE trial, 0 to 1; None without one.
+        objective: name of the first objective, by which the best trial is chosen.
+        best_trial: number of the best trial; None without a COMPLETE one.
+        best_value: value of the first objective in the best trial.
+        best_accuracy: validation accuracy of the best trial, 0 to 1; None if it is unknown.
         front_size: number of COMPLETE trials on the front.
         started: when the first trial started, in UTC.
         last_change: when a trial last started or ended, in UTC.
@@ -40,6 +44,9 @@ class StudySummary:
 
     name: str
     trials: Mapping[State, int] = field(hash=False)
+    objective: str
+    best_trial: int | None
+    best_value: float | None
     best_accuracy: float | None
     front_size: int
     started: datetime | None
@@ -51,6 +58,9 @@ class StudySummary:
             "name": self.name,
             "trials": dict(self.trials),
             "best_accuracy": self.best_accuracy,
+            "objective": self.objective,
+            "best_trial": self.best_trial,
+            "best_value": self.best_value,
             "front_size": self.front_size,
             "started": self.started.isoformat() if self.started else None,
             "last_change": self.last_change.isoformat() if self.last_change else None,
@@ -222,23 +232,28 @@ class Study:
         """
         records = self._complete(max_flops, max_params)
         on_front = front(tables.losses(self.objectives, [record.objectives for record in records]))
-        return sorted((records[index] for index in on_front), key=_by_cost)
+        return sorted((records[index] for index in on_front), key=self._by_cost)
 
     def best(self, max_flops: float | None = None, max_params: float | None = None) -> TrialRecord | None:
-        """The COMPLETE trial of highest accuracy within the limits; of equal ones the one of fewest FLOPs.
+        """Return the COMPLETE trial within the limits that is best in the first objective.
+
+        Of equal ones the later objectives decide, then FLOPs: see :mod:`results.best`.
 
         Args:
             max_flops: most multiply-adds of one forward pass.
             max_params: most parameters.
 
         Returns:
-            None if no COMPLETE trial is within the limits.
+            None if no COMPLETE trial within the limits has a finite value of the first objective.
         """
-        return min(self._complete(max_flops, max_params), key=_by_accuracy, default=None)
+        return best_of(self._complete(max_flops, max_params), self.objectives)
 
     def baselines(self) -> list[TrialRecord]:
         """The baselines by number, whatever their state."""
         return [record for record in self.records if record.is_baseline]
+
+    def _by_cost(self, record: TrialRecord) -> tuple[float, ...]:
+        return (inf if record.flops is None else record.flops, *rank(record, self.objectives))
 
     def _in_db(self) -> StoredTrials:
         if self._stored is None:
@@ -249,7 +264,7 @@ class Study:
         return [
             record
             for record in self.records
-            if record.accuracy is not None and _within(record.flops, max_flops) and _within(record.params, max_params)
+            if record.objectives and _within(record.flops, max_flops) and _within(record.params, max_params)
         ]
 
 
@@ -346,43 +361,40 @@ def _curves(url: str, study_id: int) -> Curves:
 
 
 def _check_accuracy(study: str, objectives: Sequence[Objective]) -> None:
-    names = [objective.name for objective in objectives]
-    if "accuracy" not in names:
+    if not _has_accuracy(objectives):
+        names = [objective.name for objective in objectives]
         raise InputError(
             f"study '{study}' has no objective named 'accuracy', only {', '.join(names)}: "
             "name its objectives with Optuna's Study.set_metric_names"
         )
 
 
+def _has_accuracy(objectives: Sequence[Objective]) -> bool:
+    return any(objective.name == "accuracy" for objective in objectives)
+
+
 def _summarise(connection: Connection, study_id: int, name: str) -> StudySummary:
     everything = Chosen(study_id)
     trials = tables.trial_rows(connection, everything)
     objectives = tables.objectives(connection, study_id)
-    complete = tables.final_values(connection, everything, objectives)
-    finals = list(complete.values())
-    accuracies = [final["accuracy"] for final in finals if "accuracy" in final]
-    if finals and not accuracies and "config" in tables.study_attributes(connection, study_id):
-        curves = tables.curves(connection, everything)  # which are of the accuracy, whatever the objectives
-        accuracies = [next(reversed(curves[trial].values())) for trial in complete if trial in curves]
+    finals = tables.final_values(connection, everything, objectives)
+    best = StoredTrials("", study_id, objectives, checkpoints=None).best(connection)
+    # The intermediate values of our own are the accuracy, whatever the objectives.
+    has_accuracy = _has_accuracy(objectives) or "config" in tables.study_attributes(connection, study_id)
     starts = [trial.started for trial in trials if trial.started]
     ends = [trial.ended for trial in trials if trial.ended]
     count = Counter(trial.state for trial in trials)
     return StudySummary(
         name=name,
         trials={state: count[state] for state in STATES},
-        best_accuracy=max(accuracies, default=None),
-        front_size=len(front(tables.losses(objectives, finals))),
+        objective=objectives[0].name,
+        best_trial=None if best is None else best.number,
+        best_value=None if best is None else best.objectives[objectives[0].name],
+        best_accuracy=best.accuracy if best is not None and has_accuracy else None,
+        front_size=len(front(tables.losses(objectives, finals.values()))),
         started=min(starts, default=None),
         last_change=max(starts + ends, default=None),
     )
-
-
-def _by_cost(record: TrialRecord) -> tuple[float, float, int]:
-    return (inf if record.flops is None else record.flops, -(record.accuracy or 0.0), record.number)
-
-
-def _by_accuracy(record: TrialRecord) -> tuple[float, float, int]:
-    return (-(record.accuracy or 0.0), inf if record.flops is None else record.flops, record.number)
 
 
 def _within(cost: float | None, limit: float | None) -> bool:

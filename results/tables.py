@@ -8,7 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import groupby
 from math import inf, nan
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from results import start_times
 from results.records import State
 from results.schema import (
     CURVES,
@@ -31,6 +32,8 @@ from results.schema import (
     VALUES,
 )
 
+_NONE = timedelta(0)
+
 _KINDS: dict[str, type] = {
     "config": dict,
     "epochs": int,
@@ -40,6 +43,7 @@ _KINDS: dict[str, type] = {
     "checkpoints": str,
     "database": str,
     "runs": list,
+    start_times.IN_UTC_FROM: int,
 }
 """What senas writes of a study, by the name of the user attribute."""
 
@@ -106,7 +110,26 @@ def trial_rows(connection: Connection, chosen: Chosen) -> list[TrialRow]:
     """The trials by number."""
     columns = ("trial_id", "number", "state", "datetime_start", "datetime_complete")
     rows = _rows(connection, _of_trials(TRIALS, chosen, *columns).order_by(TRIALS.c.number))
-    return [TrialRow(trial, number, state, _utc(start), _utc(end)) for trial, number, state, start, end in rows]
+    offsets = start_offsets(connection, chosen.study)
+    return [
+        TrialRow(trial, number, state, _corrected(_utc(start), offsets.get(number, _NONE)), _utc(end))
+        for trial, number, state, start, end in rows
+    ]
+
+
+def start_offsets(connection: Connection, study: int) -> dict[int, timedelta | None]:
+    """Return what to subtract from starts that are stored in local time, by the number of the trial.
+
+    None stands for an offset that is unknown. Studies of other programs have none, as Optuna stores UTC.
+    """
+    said = study_attributes(connection, study)
+    if "config" not in said or said.get(start_times.IN_UTC_FROM) == 0:
+        return {}
+    query = _of_study(TRIALS, study, "number", "datetime_start", "datetime_complete").order_by(TRIALS.c.number)
+    trials = [start_times.Stored(number, start, _utc(end)) for number, start, end in _rows(connection, query)]
+    runs = [started for run in said.get("runs", []) if (started := _start_of_run(run)) is not None]
+    in_utc_from = said.get(start_times.IN_UTC_FROM, len(trials))
+    return start_times.offsets(trials, runs, datetime.now(UTC), in_utc_from)
 
 
 def final_values(connection: Connection, chosen: Chosen, measured: Sequence[Objective]) -> dict[int, dict[str, float]]:
@@ -214,6 +237,20 @@ def _decoder(distribution_json: str) -> Callable[[float], Any]:
         choices = distribution["attributes"]["choices"]
         return lambda index: choices[int(index)]
     return int if kind.startswith("Int") else float
+
+
+def _start_of_run(run: object) -> datetime | None:
+    """When a run of the search started; None if it does not say so in a way that can be read."""
+    said = run.get("started") if isinstance(run, dict) else None
+    try:
+        started = datetime.fromisoformat(said) if isinstance(said, str) else None
+    except ValueError:
+        return None
+    return started if started is not None and started.tzinfo is not None else None
+
+
+def _corrected(start: datetime | None, offset: timedelta | None) -> datetime | None:
+    return None if start is None or offset is None else start - offset
 
 
 def _utc(time: datetime | None) -> datetime | None:

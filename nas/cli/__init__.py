@@ -28,7 +28,7 @@ COMMANDS = {
     ),
     "studies": (
         "nas.cli.queries:studies",
-        "List the studies in the DB: trials by state, best accuracy, front size, times.",
+        "List the studies in the DB: trials by state, the best value of the first objective, front size, times.",
     ),
     "trials": (
         "nas.cli.queries:trials",
@@ -60,7 +60,7 @@ COMMANDS = {
     ),
     "compare": (
         "nas.cli.studies:compare",
-        "Compare studies: their trials, fronts, hypervolumes, and accuracies at equal cost.",
+        "Compare studies: their trials, fronts, hypervolumes, and the best of each at equal cost.",
     ),
     "copy": (
         "nas.cli.studies:copy",

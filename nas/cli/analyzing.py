@@ -110,7 +110,7 @@ def _hypervolume_table(analysis: "Analysis") -> Table:
     shown = grown[-_MOST_POINTS:]
     title = f"How the front grew: {len(grown)} of {len(points)} complete trials moved it"
     table = plain_table(title=title if len(shown) == len(grown) else f"{title}, the last {len(shown)} of them")
-    _add_columns(table, ">trial", "ended", ">hypervolume")
+    _add_columns(table, ">trial", "ended (UTC)", ">hypervolume")
     for point in shown:
         when = f"{point.ended:%Y-%m-%d %H:%M:%S}" if point.ended else ""
         table.add_row(str(point.number), when, f"{point.hypervolume:.4f}")

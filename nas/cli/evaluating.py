@@ -13,6 +13,7 @@ from nas.cli.judging import print_judgement
 from nas.cli.options import DEFAULT_STORAGE, AsJson, Download, Overrides, Storage
 from nas.cli.running import Address, Checkpoints, Logged, TimeBudget
 from nas.config import load_config
+from results.best import best_of
 from results.files import read_architecture, read_metadata
 from results.judgement import judge
 from results.study import open_study
@@ -114,18 +115,23 @@ def _baselines(winner: _Winner, storage: str) -> dict[str, Architecture]:
     names = ("no SE", "standard everywhere")
     published = {label: found for label, found in baselines(traced).items() if label in names}
     others = {label: found for label, found in baselines(traced, **options).items() if label not in names}
-    reached = _validation_accuracies(winner.study, storage)
-    if others and all(other.id in reached for other in others.values()):
-        best = max(others, key=lambda label: reached[others[label].id])
-        others = {best: others[best]}
-    return published | others
+    best = _best_of(others, winner.study, storage)
+    return published | (others if best is None else {best: others[best]})
 
 
-def _validation_accuracies(study: str | None, storage: str) -> dict[str, float]:
-    """By architecture, as far as the search's study is in the DB."""
+def _best_of(others: Mapping[str, Architecture], study: str | None, storage: str) -> str | None:
+    """The label of the architecture that was the best in the search; None if not all were trained to the end there."""
+    if study is None:
+        return None
     try:
-        records = [] if study is None else open_study(storage, study).trials()
+        searched = open_study(storage, study)
+        records = searched.records
     except InputError as error:
         log.warning("all positions take part, as it is not known which was best: %s", error)
-        return {}
-    return {r.architecture_id: r.accuracy for r in records if r.architecture_id is not None and r.accuracy is not None}
+        return None
+    labels = {other.id: label for label, other in others.items()}
+    trained = [trial for trial in records if trial.state == "COMPLETE" and trial.architecture_id in labels]
+    if {trial.architecture_id for trial in trained} != set(labels):
+        return None
+    best = best_of(trained, searched.objectives)
+    return None if best is None or best.architecture_id is None else labels[best.architecture_id]

@@ -1,13 +1,15 @@
 """The command export."""
 
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nas.cli.options import DEFAULT_STORAGE, AsJson, MaxFlops, Storage, StudyName
 from nas.cli.render import console, print_json
+from results.best import value_text
 from results.files import read_metadata
 from results.records import TrialRecord
 from results.remote import absolute
@@ -70,10 +72,17 @@ def export(
         files = sorted(file.name for file in directory.iterdir())
         print_json({"directory": str(directory), "files": files, **{key: said[key] for key in ("weights", "verified")}})
     else:
-        weights, scored = said["weights"], ""
-        if weights["accuracy"] is not None:
-            scored = f" ({weights['scored_on'].partition(' ')[0]} accuracy {weights['accuracy']:.4f})"
-        console().print(f"Exported trial {chosen.number}{scored} to {output}", soft_wrap=True)
+        scored = ", ".join(_scores(opened, chosen, said["weights"]))
+        console().print(f"Exported trial {chosen.number}{f' ({scored})' if scored else ''} to {output}", soft_wrap=True)
+
+
+def _scores(study: Study, trial: TrialRecord, weights: Mapping[str, Any]) -> Iterator[str]:
+    """What the trial reached in the first objective, and the accuracy of the weights."""
+    first = study.objectives[0].name
+    if first != "accuracy" and (value := trial.figure(first)) is not None:
+        yield f"{first} {value_text(first, value)}"
+    if weights["accuracy"] is not None:
+        yield f"{weights['scored_on'].partition(' ')[0]} accuracy {weights['accuracy']:.4f}"
 
 
 def _choose(study: Study, trial: int | None, max_flops: float | None) -> TrialRecord:

@@ -9,7 +9,6 @@ from nas.cli.formats import Format, format_of, write_trials
 from nas.cli.options import DEFAULT_STORAGE, AsJson, MaxFlops, MaxParams, Storage, StudyName, SvgFile
 from nas.cli.render import (
     COUNTED_STATES,
-    accuracy_text,
     console,
     count,
     plain_table,
@@ -19,10 +18,11 @@ from nas.cli.render import (
     trial_table,
     value_table,
 )
+from results.best import value_text
 from results.database import uncollected
 from results.query.language import split_names
 from results.records import TrialRecord
-from results.study import Study, open_study
+from results.study import Study, StudySummary, open_study
 from results.study import studies as list_studies
 from search_space.errors import InputError
 
@@ -31,23 +31,31 @@ _SHOWN = 50
 
 
 def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
-    """List the studies in the DB: trials by state, best accuracy, front size, times."""
+    """List the studies in the DB: trials by state, the best value of the first objective, front size, times."""
     found = list_studies(storage)
     if as_json:
         print_json([study.to_json() for study in found])
         return
     table = plain_table()
-    for name in ("study", *COUNTED_STATES, "best accuracy", "front", "started", "last change"):
-        table.add_column(name, justify="left" if name in ("study", "started", "last change") else "right")
+    firsts = {study.objective for study in found}
+    best = f"best {firsts.pop()}" if len(firsts) == 1 else "best"
+    for name in ("study", *COUNTED_STATES, best, "front", "started (UTC)", "last change (UTC)"):
+        table.add_column(name, justify="left" if name == "study" or name.endswith("(UTC)") else "right")
     for study in found:
         table.add_row(
             study.name,
             *(str(study.trials[state]) for state in COUNTED_STATES.values()),
-            accuracy_text(study.best_accuracy),
+            _best(study, named=best == "best"),
             str(study.front_size),
             *(f"{time:%Y-%m-%d %H:%M}" if time else "" for time in (study.started, study.last_change)),
         )
     console().print(table)
+
+
+def _best(study: StudySummary, *, named: bool) -> str:
+    """The best value of the first objective, with the objective's name where the heading does not have it."""
+    value = value_text(study.objective, study.best_value)
+    return f"{study.objective} {value}" if named and value else value
 
 
 def trials(
@@ -164,7 +172,7 @@ def _print_trial(study: Study, trial: TrialRecord) -> None:
     out.print()
     facts = {
         "architecture id": trial.architecture_id,
-        "started": f"{trial.started:%Y-%m-%d %H:%M:%S}" if trial.started else None,
+        "started": f"{trial.started:%Y-%m-%d %H:%M:%S} UTC" if trial.started else None,
         "duration": f"{trial.duration_s:.1f} s" if trial.duration_s is not None else None,
         "curve": f"{sparkline(trial.curve)}  {' '.join(f'{value:.4f}' for value in trial.curve)}",
         "objectives": ", ".join(f"{name} {value:.6g}" for name, value in trial.objectives.items()) or None,

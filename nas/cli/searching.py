@@ -17,6 +17,9 @@ from nas.cli.reporting import write_report
 from nas.cli.running import Address, Checkpoints, Logged, TimeBudget, exit_by_signal, with_checkpoints, with_progress
 from nas.config import Config, load_config
 from results.database import parse_url, shown
+from results.query.language import written
+from results.query.values import COLUMNS
+from results.records import FIGURES
 from results.study import Study, open_study
 
 if TYPE_CHECKING:  # Ray and torch take seconds to load
@@ -81,7 +84,9 @@ def _conclude(config: Config, study: Study, storage: str, outcome: "Outcome", as
         _print_what_is_left(config, study, outcome)
         _print_places(storage, _report(config, storage, outcome))
         _print_next_commands(config, study, storage, outcome.exhausted)
-    if best is None and (reasons := [trial.fail_reason for trial in study.trials() if trial.fail_reason]):
+    if not any(trial.state == "COMPLETE" for trial in study.records) and (
+        reasons := [trial.fail_reason for trial in study.trials() if trial.fail_reason]
+    ):
         raise RuntimeError(f"no trial was completed; the first failure was: {reasons[0]}")
 
 
@@ -115,7 +120,7 @@ def _print_places(storage: str, report: Path | None) -> None:
 
 def _print_next_commands(config: Config, study: Study, storage: str, exhausted: bool) -> None:
     at = storage_words(storage)
-    steps = {"all trials": f"trials {study.name}{at} --sort=-accuracy --limit 10"}
+    steps = {"all trials": f"trials {study.name}{at} --sort={_best_first(study)} --limit 10"}
     best = study.best()
     if best is not None:
         steps["the best, site by site"] = f"show {study.name}{at}"
@@ -131,6 +136,13 @@ def _print_next_commands(config: Config, study: Study, storage: str, exhausted: 
     width = max(len(command) for command in steps.values())
     for what, command in steps.items():
         out.print(f"  {program} {command:<{width}}  # {what}", soft_wrap=True)
+
+
+def _best_first(study: Study) -> str:
+    """The key that sorts trials by the first objective, the best at the top, as a word of the shell."""
+    first = study.objectives[0]
+    taken = [name for name in COLUMNS if name not in FIGURES]
+    return shlex.quote(("-" if first.maximize else "") + written(first.name, "objectives", taken))
 
 
 def _ended(study: Study) -> int:

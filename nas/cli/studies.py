@@ -10,7 +10,8 @@ import typer
 from rich.table import Table
 
 from nas.cli.options import DEFAULT_STORAGE, AsJson, Storage, StudyName
-from nas.cli.render import COUNTED_STATES, accuracy_text, console, count, plain_table, print_json, short_place
+from nas.cli.render import COUNTED_STATES, console, count, plain_table, print_json, short_place
+from results.best import value_text
 from results.comparing import Comparison
 from results.comparing import compare as compare_studies
 from results.database import parse_url, reading, shown
@@ -58,21 +59,17 @@ def delete(
     if not yes and not sys.stdin.isatty():
         raise InputError(f"there is no terminal to ask at whether to delete study '{study}': say so by --yes")
     import optuna
-    from sqlalchemy.exc import DBAPIError
 
     from nas.lease import Lease
-    from nas.storage import open_storage
+    from nas.storage import failures_explained, open_storage
 
     out = console()
-    try:
-        with Lease.take(storage, study, tell=console(stderr=True).print):
-            out.print(_what_is_lost(storage, study), soft_wrap=True)
-            if not yes and not _confirmed():
-                out.print("Nothing is deleted.")
-                raise typer.Exit(1)
-            optuna.delete_study(study_name=study, storage=open_storage(storage))
-    except DBAPIError as error:
-        raise InputError(f"study '{study}' cannot be deleted from {shown(parse_url(storage))}: {error.orig}") from error
+    with failures_explained(storage), Lease.take(storage, study, tell=console(stderr=True).print):
+        out.print(_what_is_lost(storage, study), soft_wrap=True)
+        if not yes and not _confirmed():
+            out.print("Nothing is deleted.")
+            raise typer.Exit(1)
+        optuna.delete_study(study_name=study, storage=open_storage(storage))
     out.print(f"Deleted study '{study}'.", soft_wrap=True)
 
 
@@ -81,7 +78,7 @@ def compare(
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
-    """Compare studies: their trials, fronts, hypervolumes, and accuracies at equal cost."""
+    """Compare studies: their trials, fronts, hypervolumes, and the best of each at equal cost."""
     found = compare_studies([open_study(storage, name) for name in names])
     if as_json:
         print_json(found.to_json())
@@ -167,17 +164,19 @@ def _print_comparison(found: Comparison) -> None:
     for note in found.notes:
         out.print(note, soft_wrap=True)
     if found.levels:
-        out.print(f"\nBest {found.scored_by} accuracy among trials of at most so many FLOPs")
+        first = found.objectives[0].name
+        named = f"{found.scored_by} accuracy" if first == "accuracy" else first
+        out.print(f"\nBest {named} among trials of at most so many FLOPs")
         out.print(_levels(found))
 
 
 def _figures(found: Comparison) -> Table:
     table = plain_table()
-    names = [study.name for study in found.studies]
+    names, first = [study.name for study in found.studies], found.objectives[0].name
     table.add_column("study")
     for title in (
         *COUNTED_STATES,
-        "best accuracy",
+        f"best {first}",
         "front",
         "hypervolume",
         "of joint front",
@@ -188,7 +187,7 @@ def _figures(found: Comparison) -> Table:
         table.add_row(
             study.name,
             *(str(study.trials[state]) for state in COUNTED_STATES.values()),
-            accuracy_text(study.best_accuracy),
+            value_text(first, study.best_value),
             str(study.front_size),
             f"{study.hypervolume:.4f}",
             _percent(study.share),
@@ -198,11 +197,11 @@ def _figures(found: Comparison) -> Table:
 
 
 def _levels(found: Comparison) -> Table:
-    table = plain_table()
+    table, first = plain_table(), found.objectives[0].name
     for title in ("FLOPs", *(study.name for study in found.studies)):
         table.add_column(title, justify="right")
     for level in found.levels:
-        table.add_row(count(level.flops), *(accuracy_text(level.accuracies[study.name]) for study in found.studies))
+        table.add_row(count(level.flops), *(value_text(first, level.values[study.name]) for study in found.studies))
     return table
 
 

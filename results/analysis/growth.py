@@ -1,6 +1,6 @@
 """The front's hypervolume as the search went on."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from math import isfinite
 
 from results.analysis.findings import HypervolumePoint
@@ -33,16 +33,9 @@ def growth(study: Study, notes: list[str]) -> tuple[HypervolumePoint, ...]:
             former, candidates = best, [*best, point]
             best = [candidates[index] for index in front(candidates)]
             dominated = box.dominated(best) if best != former else dominated
-        points.append(HypervolumePoint(trial.number, ended(trial), dominated))
+        points.append(HypervolumePoint(trial.number, trial.ended, dominated))
     return tuple(points)
 
 
-def ended(trial: TrialRecord) -> datetime | None:
-    """When a trial ended, in UTC; None if it has not, or nobody recorded it."""
-    if trial.started is None or trial.duration_s is None:
-        return None
-    return trial.started + timedelta(seconds=trial.duration_s)
-
-
 def _ending(trial: TrialRecord) -> tuple[datetime, int]:
-    return ended(trial) or _LATEST, trial.number
+    return trial.ended or _LATEST, trial.number

@@ -31,11 +31,9 @@ def exact_format(name: str) -> str:
 
 
 def planes(study: Study) -> list[tuple[str, str]]:
-    """The pairs of figures, (across, up), that show where trials stand: accuracy, or else the first objective, over
-    each other objective; over FLOPs or parameters, if they are known, where there is one objective alone.
+    """The pairs of figures, (across, up), that show where trials stand: the first objective over each other one; over
+    FLOPs or parameters, if they are known, where there is one objective alone.
     """
-    names = [objective.name for objective in study.objectives]
-    up = "accuracy" if "accuracy" in names else names[0]
-    others = [name for name in names if name != up]
+    up, *others = (objective.name for objective in study.objectives)
     known = [cost for cost in ("flops", "params") if any(getattr(record, cost) is not None for record in study.records)]
     return [(across, up) for across in others or known[:1]]

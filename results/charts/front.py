@@ -9,7 +9,7 @@ import altair as alt
 
 from results.charts.axes import axis, exact_format, planes, title
 from results.charts.look import HEIGHT, LIGHT, WIDTH, styled
-from results.records import FIGURES, TrialRecord
+from results.records import TrialRecord
 from results.study import Study
 from search_space.summary import summarise
 
@@ -32,7 +32,7 @@ def front(
 
     Args:
         study: any.
-        plane: (across, up), two figures of a trial; accuracy over the first cost if not given.
+        plane: (across, up), two figures of a trial; if not given, the first objective over the second.
         with_stopped: a box to tick below the chart, which shows the PRUNED trials too, at their last epoch's accuracy.
 
     Returns:
@@ -63,7 +63,7 @@ def front(
 
 
 def _point(record: TrialRecord, across: str, up: str) -> dict[str, Any] | None:
-    x, y = _figure(record, across), _figure(record, up)
+    x, y = record.figure(across), record.figure(up)
     if record.state == "PRUNED":
         y = record.curve[-1] if record.curve else None
     if x is None or y is None or not (isfinite(x) and isfinite(y)):
@@ -72,11 +72,6 @@ def _point(record: TrialRecord, across: str, up: str) -> dict[str, Any] | None:
     kind = _kind(record)
     point = {"number": record.number, "kind": kind, "area": _KINDS[kind][2], "x": x, "y": y, "epochs": record.epochs}
     return point | {"front": record.is_pareto, "name": record.baseline or "", "architecture": described}
-
-
-def _figure(record: TrialRecord, name: str) -> float | None:
-    found = record.objectives.get(name)
-    return found if found is not None else getattr(record, name, None) if name in FIGURES else None
 
 
 def _kind(record: TrialRecord) -> str:

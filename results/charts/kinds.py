@@ -29,7 +29,7 @@ def _analysed(draw: Callable[[Analysis], alt.TopLevelMixin | None]) -> Callable[
 
 
 KINDS: Mapping[str, _Kind] = {
-    "front": _Kind(front, "a complete trial with accuracy and a cost"),
+    "front": _Kind(front, "a complete trial with two objectives or a cost"),
     "curves": _Kind(curves, "a trial with an epoch's accuracy"),
     "hypervolume": _Kind(_analysed(lambda found: hypervolumes(found.hypervolume)), "a complete trial"),
     "importance": _Kind(_analysed(lambda found: importances(found.importances)), "complete trials that differ"),

@@ -92,6 +92,17 @@ class IsoTime(_Spoken):
     }
 
 
+class SecondsLater(_Spoken):
+    """A time with a whole number of seconds added, in the form in which the database stores times."""
+
+    type = sa.DateTime()
+    said: ClassVar = {
+        "sqlite": "(datetime(substr({0}, 1, 19), printf('%+d seconds', {1})) || substr({0}, 20))",
+        "postgresql": "({0} + {1} * interval '1 second')",
+        "mysql": "timestampadd(second, {1}, {0})",
+    }
+
+
 class SecondsBetween(_Spoken):
     """The seconds from one time to another, to the microsecond."""
 

@@ -6,6 +6,7 @@ What is not in the table of trials itself is a subquery of that trial, so an exp
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from math import inf, isnan
 from typing import Any, NoReturn
@@ -13,8 +14,8 @@ from typing import Any, NoReturn
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from results import tables
-from results.query.dialects import IsoTime, JsonString, SecondsBetween
+from results import start_times, tables
+from results.query.dialects import IsoTime, JsonString, SecondsBetween, SecondsLater
 from results.records import STATES
 from results.schema import CURVES, PARAMETERS, TRIAL_ATTRIBUTES, TRIALS, VALUES
 from results.tables import Objective, among, is_state
@@ -104,9 +105,24 @@ class Names:
                 return Value(self._cost(name))
             case "is_pareto":
                 return Value(_as_number(among(self._on_front)))
+            case "started":
+                return Value(text=IsoTime(self._start) + "+00:00")
+            case "duration_s":
+                return Value(SecondsBetween(self._start, TRIALS.c.datetime_complete))
             case "curve":
                 raise InputError("a curve is no single value: ask for one on it, as in 0.9 in curve")
         return _COLUMNS[name]() if name in _COLUMNS else None
+
+    @cached_property
+    def _start(self) -> sa.ColumnElement[Any]:
+        """When the trial started, in UTC; NULL where it is stored in a local time of an unknown zone."""
+        offsets = start_times.ranges(tables.start_offsets(self._connection, self._study))
+        stored = TRIALS.c.datetime_start
+        cases = [
+            (TRIALS.c.number.between(first, last), sa.null() if offset is None else _earlier(stored, offset))
+            for first, last, offset in offsets
+        ]
+        return sa.case(*cases, else_=stored) if cases else stored
 
     def _accuracy(self) -> Number:
         """The objective of that name; in a study without one, the last of the curve, which is of the accuracy."""
@@ -191,17 +207,13 @@ def _architecture() -> Value:
     return Value(text=_attribute("architecture", sa.case((written.like('{%"backbone":%'), written))))
 
 
+def _earlier(time: sa.ColumnElement[Any], offset: timedelta) -> sa.ColumnElement[Any]:
+    return SecondsLater(time, sa.literal(-int(offset.total_seconds()), sa.Integer()))
+
+
 def _epochs() -> Value:
     last = _of_trial(CURVES, sa.func.max(CURVES.c.step))
     return Value(sa.cast(sa.func.coalesce(last, sa.case((sa.not_(is_state("COMPLETE")), 0))), sa.Double()))
-
-
-def _started() -> Value:
-    return Value(text=IsoTime(TRIALS.c.datetime_start) + "+00:00")
-
-
-def _duration() -> Value:
-    return Value(SecondsBetween(TRIALS.c.datetime_start, TRIALS.c.datetime_complete))
 
 
 _COLUMNS: dict[str, Callable[[], Value]] = {
@@ -210,8 +222,6 @@ _COLUMNS: dict[str, Callable[[], Value]] = {
     "architecture": _architecture,
     "architecture_id": lambda: Value(text=_text_attribute("architecture_id")),
     "epochs": _epochs,
-    "duration_s": _duration,
-    "started": _started,
     "is_baseline": lambda: Value(_as_number(_text_attribute("baseline").is_not(None))),
     "baseline": lambda: Value(text=_text_attribute("baseline")),
     "fail_reason": lambda: Value(text=_text_attribute("fail_reason")),

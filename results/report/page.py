@@ -74,10 +74,18 @@ class Report:
         found = self.recommendation
         return found is not None and found.best.architecture is not None and self.study.config is not None
 
+    @property
+    def compared(self) -> str:
+        """The figure whose difference to the recommended trial is listed: the first objective, if it is no cost."""
+        first = self.study.objectives[0].name
+        return first if first not in ("flops", "params") else "accuracy"
+
     @cached_property
     def in_shares(self) -> bool:
-        """Whether accuracies are from 0 to 1, so that a difference of 0.01 is a point; other programs have others."""
-        return all(0 <= record.accuracy <= 1 for record in self.study.records if _known(record.accuracy))
+        """Whether accuracies are compared and from 0 to 1, so that a difference of 0.01 is a point."""
+        return self.compared == "accuracy" and all(
+            0 <= record.accuracy <= 1 for record in self.study.records if _known(record.accuracy)
+        )
 
 
 def render(report: Report) -> str:
@@ -109,6 +117,7 @@ def render(report: Report) -> str:
         costs=[cost for cost in _COSTS if any(row.costs[cost][0] is not None for row in rows)],
         more_rows=max(0, len(study.front()) - _MOST_ROWS),
         objectives=[objective.name for objective in study.objectives if objective.name not in FIGURES],
+        rule=_rule(study),
         charts=charts,
         planes=[(f"front-{number}", title(study, across)) for number, (across, _) in enumerate(planes(study))],
         importances=[name for name in charts if name.startswith("importance-")],
@@ -145,6 +154,16 @@ def _charts(report: Report) -> Iterator[tuple[str, alt.TopLevelMixin | None]]:
 # The answer
 
 
+def _rule(study: Study) -> str:
+    """What makes a trial the best, by :mod:`results.best`."""
+    first, *others = study.objectives
+    name = first.name if first.name == "accuracy" else title(study, first.name)
+    most = f"{'highest' if first.maximize else 'lowest'} {name}"
+    further = [title(study, other.name) for other in others if other.name != "flops"]
+    ties = f"those with the best {', then '.join(further)}, then the cheapest" if further else "the cheapest"
+    return f"the complete trial of {most}, of equal ones {ties}"
+
+
 def _images(report: Report) -> int | None:
     return report.recommendation.images if report.recommendation else None
 
@@ -168,9 +187,8 @@ def _rows(report: Report) -> list[_Row]:
 
 def _row(trial: TrialRecord, report: Report) -> _Row:
     best = report.recommendation.best if report.recommendation else None
-    difference = None
-    if best and _known(best.accuracy) and _known(trial.accuracy):
-        difference = trial.accuracy - best.accuracy
+    reached, to_reach = trial.figure(report.compared), best.figure(report.compared) if best else None
+    difference = reached - to_reach if _known(reached) and _known(to_reach) else None
     costs = {
         "FLOPs": (trial.flops, _more(trial.flops, best.flops if best else None)),
         "parameters": (trial.params, _more(trial.params, best.params if best else None)),

@@ -1,13 +1,12 @@
 """Which architecture a study recommends, and how much its accuracy can be trusted.
 
-The rule is that of ``senas export``: the COMPLETE trial of highest accuracy, of equal ones the cheapest. An accuracy
-that is no finite number counts as unknown. The best of many on few images owes something to luck, so beside it stands
-the cheapest that these images cannot tell from it.
+The rule is that of ``senas export`` (:mod:`results.best`). The best of many on few images owes something to luck, so
+where it was chosen by its accuracy, beside it stands the cheapest that these images cannot tell from it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite, sqrt
+from math import sqrt
 
 from results.records import TrialRecord
 from results.study import Study
@@ -25,7 +24,8 @@ class Recommendation:
     Attributes:
         best: what ``senas export`` takes.
         images: how many images scored it; None if unknown.
-        interval: the 95% interval of its accuracy as one measured on so many images; None if unknown.
+        interval: the 95% interval of its accuracy as one measured on so many images; None if unknown, or if another
+            objective than the accuracy is the first.
         cheaper: the cheapest trial of the front whose accuracy is within that interval, at less FLOPs than the best's.
     """
 
@@ -37,12 +37,11 @@ class Recommendation:
 
 def recommend(study: Study) -> Recommendation | None:
     """The recommendation; None as long as no trial is COMPLETE."""
-    known = [record for record in study.records if record.accuracy is not None and isfinite(record.accuracy)]
-    best = Study(study.name, study.user_attrs, study.objectives, known).best()
-    if best is None or best.accuracy is None:
+    best = study.best()
+    if best is None:
         return None
     images = study.scoring_images
-    interval = interval_of(best, images)
+    interval = interval_of(best, images) if study.objectives[0].name == "accuracy" else None
     cheaper = None if interval is None else _cheapest(study.front(), best, interval)
     return Recommendation(best, images, interval, cheaper)
 

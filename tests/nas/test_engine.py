@@ -347,6 +347,24 @@ def test_every_run_is_remembered_with_its_versions():
     assert searched.storage.get_study_user_attrs(study._study_id)["runs"] == [{"host": "here"}] * 2
 
 
+def test_a_study_says_from_which_trial_on_starts_are_in_utc():
+    searched = Searched()
+    (study,) = searched.storage.get_all_studies()
+
+    def attributes():
+        return searched.storage._studies[study._study_id].user_attrs
+
+    assert attributes()["starts_in_utc_from"] == 0
+    searched.run()
+    searched.again()
+    assert attributes()["starts_in_utc_from"] == 0
+    del attributes()["starts_in_utc_from"]  # as in a study of an earlier version
+    for trials in (14, 16):
+        searched.again(trials=trials)
+        searched.run()
+        assert attributes()["starts_in_utc_from"] == 12
+
+
 def test_a_study_that_was_left_half_made_is_made_whole():
     whole = Searched()
     storage = InMemoryStorage()

@@ -2,11 +2,11 @@
 
 import os
 import signal
-import subprocess
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from disks import needs_mounting, resize, small_disk
 
 from nas.config import load_config
 from nas.driver import search
@@ -162,18 +162,7 @@ class Epochs(Listener):
         self.first = self.first or len(history)
 
 
-@contextmanager
-def small_disk(folder, size):
-    """A file system of its own; only root may mount one."""
-    folder.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system, which only root may")
+@needs_mounting
 def test_without_space_for_checkpoints_the_search_ends_and_goes_on_when_there_is_some(senas):
     words = (
         "search",
@@ -192,7 +181,7 @@ def test_without_space_for_checkpoints_the_search_ends_and_goes_on_when_there_is
         assert "start the same command again" in ended.stderr
         before = senas.study().trials()
         assert "FAIL" not in {trial.state for trial in before}
-        subprocess.run(["mount", "-o", "remount,size=100m", small], check=True)
+        resize(small, "100m")
         senas.run(*words)
     after = senas.study().trials()
     assert {trial.state for trial in after} == {"COMPLETE"}

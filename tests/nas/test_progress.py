@@ -2,6 +2,7 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
 from nas.config import parse_config
@@ -21,10 +22,10 @@ CONFIG = parse_config(
 NETWORK = Architecture(resolve("resnet8", num_classes=10, input_size=(1, 8, 8)))
 
 
-def told(*, terminal=False):
+def told(config=CONFIG, *, terminal=False):
     out = io.StringIO()
     console = Console(file=out, width=150, force_terminal=terminal, highlight=False)
-    return out, Progress(CONFIG, console)
+    return out, Progress(config, console)
 
 
 def assignment(number, epochs=0):
@@ -57,6 +58,42 @@ def test_without_a_terminal_every_ended_trial_is_a_line():
     assert lines[2].endswith("the loss is nan")
     assert last.startswith("1 complete, 1 stopped, 1 failed, 0 running · best accuracy 0.7500, 1 on the front · ")
     assert "\x1b" not in out.getvalue()
+
+
+def by_objectives(*objectives):
+    return parse_config(CONFIG.to_dict() | {"search": {"trials": 4, "epochs": 3, "objectives": list(objectives)}})
+
+
+ERR = {"name": "err", "direction": "minimize", "measure": "mine:err"}
+
+
+@pytest.mark.parametrize(
+    ("objectives", "values", "line", "total"),
+    [
+        ([ERR, "flops"], [(0.25, 2e6), (0.125, 2e6), (0.5, 2e6)], "  err  0.125  ", "best err 0.125, 1 on the front"),
+        ([ERR], [(float("nan"),), (float("inf"),), (0.5,)], "  err    inf  ", "best err 0.5, 1 on the front"),
+        (["flops", "accuracy"], [(2e6, 0.5), (1e6, 0.1), (3e6, 0.9)], "  accuracy 0.1000  ", "best flops 1,000,000, 3"),
+        (
+            ["loss", "accuracy"],
+            [(0.5, 0.5), (0.2, 0.1), (0.9, 0.9)],
+            "  loss    0.2  ",
+            "best loss 0.2, 3 on the front",
+        ),
+    ],
+)
+def test_what_is_followed_and_what_is_the_best_go_by_the_first_objective(objectives, values, line, total):
+    out, progress = told(by_objectives(*objectives))
+    names = [each if isinstance(each, str) else each["name"] for each in objectives]
+    with progress:
+        progress.begun(0)
+        for number, final in enumerate(values):
+            entry = {"accuracy": 0.75} | dict(zip(names, final, strict=True))
+            progress.started(assignment(number))
+            progress.progressed(number, [entry])
+            progress.ended(number, Ending("COMPLETE", [entry], final))
+    _, _, second, _, last = out.getvalue().splitlines()
+    assert line in second
+    assert f"3 complete, 0 stopped, 0 failed, 0 running · {total}" in last
 
 
 def test_a_lost_trial_is_told_with_its_reason_and_is_not_ended():

@@ -191,7 +191,8 @@ def test_objectives_of_ones_own_and_a_latency(senas):
         assert 0 <= trial.objectives["worst"] <= trial.accuracy == trial.curve[-1]
         assert 1e-5 < trial.objectives["latency"] < 10
     (summary,) = results.studies(senas.storage)
-    assert summary.best_accuracy == max(trial.accuracy for trial in complete)
+    assert summary.best_value == max(trial.objectives["worst"] for trial in complete)
+    assert summary.best_accuracy == study.best().accuracy
     theirs = optuna.load_study(study_name="tiny", storage=senas.storage)
     assert theirs.metric_names == ["worst", "latency", "blocks"]
     assert {t.number for t in theirs.best_trials} == {t.number for t in study.front()}

@@ -161,7 +161,11 @@ def test_studies_are_compared(url, capsys):
     assert lines[-2:] == [["10", "0.5000", "0.6000"], ["20", "0.6000", "0.6000"]]
     found = json.loads(senas(capsys, "compare", "one", "other", "--json", "--storage", url))
     assert [study["covers"] for study in found["studies"]] == [{"other": 0.0}, {"one": 1.0}]
-    assert found["levels"][0] == {"flops": 10, "accuracies": {"one": 0.5, "other": 0.6}}
+    assert found["levels"][0] == {
+        "flops": 10,
+        "accuracies": {"one": 0.5, "other": 0.6},
+        "values": {"one": 0.5, "other": 0.6},
+    }
     assert found["notes"] == ["It is not known which images give the accuracies of 'one' and 'other'."]
 
 

@@ -1,5 +1,8 @@
 """A trial written row by row is the trial that Optuna would have made."""
 
+import time
+from datetime import UTC, datetime, timedelta, timezone
+
 import optuna
 import pytest
 import sqlalchemy as sa
@@ -29,6 +32,24 @@ parameters = st.lists(st.sampled_from(sorted(VALUES)), unique=True).flatmap(
 )
 
 
+# Rules of POSIX, which need no database of time zones: Tokyo, Los Angeles, and Sydney in the southern summer.
+ZONES = ["UTC0", "JST-9", "PST8PDT,M3.2.0,M11.1.0", "AEST-10AEDT,M10.1.0,M4.1.0/3", "IST-5:30"]
+moments = st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC))
+
+
+@pytest.fixture
+def in_zone(monkeypatch):
+    """Sets the time zone of this process."""
+
+    def set_zone(zone):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+
+    yield set_zone
+    monkeypatch.undo()
+    time.tzset()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request, tmp_path):
     if request.param == "sqlite":
@@ -55,6 +76,35 @@ def test_the_rows_are_those_that_optuna_writes(url, trials):
     assert rows(engine, ours._study_id) == rows(engine, theirs._study_id)
     for made, reference in zip(ours.trials, theirs.trials, strict=True):
         assert (made.params, made.user_attrs, made.state) == (reference.params, reference.user_attrs, reference.state)
+    engine.dispose()
+
+
+def local(moment):
+    """A moment as ``datetime.now()`` gives it then: without an offset, in the repeated hour with ``fold=1``."""
+    return datetime.fromtimestamp(moment.timestamp())
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    moment=moments
+    | st.sampled_from([datetime(2026, 11, 1, 8, 30, tzinfo=UTC), datetime(2026, 11, 1, 9, 30, tzinfo=UTC)]),
+    minutes=st.sampled_from([None, -90, 0, 345]),
+)
+def test_a_start_is_stored_in_utc_whatever_the_time_zone(in_zone, tmp_path, zone, moment, minutes):
+    in_zone(zone)
+    url = f"sqlite:///{tmp_path / 'rows.db'}"
+    storage, engine = open_storage(url), writing_engine(url)
+    template = create_trial(state=TrialState.RUNNING)
+    template.datetime_start = (
+        local(moment) if minutes is None else moment.astimezone(timezone(timedelta(minutes=minutes)))
+    )
+    ours, theirs = (optuna.create_study(storage=storage) for _ in range(2))
+    create_by_rows(engine)(ours._study_id, template)
+    storage.create_new_trial(theirs._study_id, template)
+    ((_, _, stored, _),) = rows(engine, ours._study_id)[0]
+    assert datetime.fromisoformat(stored) == moment.replace(tzinfo=None)
+    assert rows(engine, ours._study_id) == rows(engine, theirs._study_id)
     engine.dispose()
 
 

@@ -300,8 +300,7 @@ def test_the_hypervolume_never_falls_and_is_optunas(values, seed):
         TrialRecord(
             number=number,
             state="COMPLETE",
-            started=start,
-            duration_s=float(place),
+            ended=start + timedelta(seconds=place),
             objectives=dict(zip(names, map(float, value), strict=True)),
         )
         for number, (value, place) in enumerate(zip(values, shuffled, strict=True))
