@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from nas.objectives import KNOWN, Direction, Objective
+from nas.objectives import KNOWN, REPLACEABLE, Direction, Objective
 from search_space.architecture import Option
 from search_space.errors import InputError, unknown
 from search_space.import_paths import is_import_path
@@ -90,7 +90,7 @@ class ObjectiveConfig(Section):
             return self
         if len(functions) > 1:
             raise ValueError(f"objective {self.name} has both measure and price: leave one out")
-        if self.name in KNOWN:
+        if self.name in KNOWN and self.name not in REPLACEABLE:
             raise ValueError(f"objective {self.name} comes along: give your own another name")
         if self.name in _NAMES_IN_USE:
             raise ValueError(f"objective {self.name}: the name is in use for something else, give it another")
@@ -103,7 +103,7 @@ class ObjectiveConfig(Section):
     @property
     def objective(self) -> Objective:
         """What it comes to."""
-        if self.name in KNOWN:
+        if self.measure is None and self.price is None:
             known = KNOWN[self.name]
             return Objective(known.name, self.direction or known.direction, known.source)
         direction = self.direction or "minimize"

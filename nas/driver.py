@@ -317,4 +317,5 @@ def _facts(work: Work, storage: str) -> Facts:
             if chosen.file is not None
         },
         database=None if database is None else str(database),
+        class_names=work.data.class_names,
     )

@@ -245,11 +245,18 @@ class Engine:
         self._training.add(number)
         self._listener.started(self._running[number])
 
-    def report(self, number: int, history: Sequence[Entry], costs: Mapping[str, float] | None = None) -> Verdict:
+    def report(
+        self,
+        number: int,
+        history: Sequence[Entry],
+        costs: Mapping[str, float] | None = None,
+        class_accuracies: Sequence[float | None] = (),
+    ) -> Verdict:
         """Records what each epoch so far has measured, and says whether the assignment goes on.
 
         Args:
             costs: those that were measured as the trial started.
+            class_accuracies: accuracy on each class after the last epoch of the full budget; recorded at its end.
         """
         trial = self._trials[number]
         if costs and any(trial.costs.get(name) != value for name, value in costs.items()):
@@ -259,7 +266,7 @@ class Engine:
         trial.history = list(history)
         self._listener.progressed(number, history)
         if len(history) >= self._settings.epochs:
-            self._complete(trial)
+            self._complete(trial, class_accuracies)
             return Verdict.STOP
         verdict = Verdict.GO_ON
         if self._asha is not None:
@@ -419,9 +426,10 @@ class Engine:
             del self._paused[number]
             self._stop(self._trials[number])
 
-    def _complete(self, trial: _Trial) -> None:
+    def _complete(self, trial: _Trial, class_accuracies: Sequence[float | None]) -> None:
         values = values_at(self._objectives, trial.history[-1], trial.costs)
-        self._end(trial, Ending("COMPLETE", trial.history, values, metrics=_metrics(trial)))
+        ending = Ending("COMPLETE", trial.history, values, metrics=_metrics(trial), class_accuracies=class_accuracies)
+        self._end(trial, ending)
         self._proposer.complete(trial.architecture, values)
 
     def _stop(self, trial: _Trial) -> None:

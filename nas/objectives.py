@@ -1,6 +1,6 @@
 """What a search optimises: any list of objectives, each maximised or minimised. Nothing here imports torch.
 
-An objective is *measured* after every epoch on the validation images (accuracy, loss, a function of one's own),
+An objective is *measured* after every epoch on the validation images (accuracy, macro F1, a function of one's own),
 *priced* from the architecture before training (FLOPs, parameters, memory, a function of one's own), or *timed* once,
 as a trial starts (latency).
 """
@@ -44,12 +44,18 @@ KNOWN: dict[str, Objective] = {
         Objective("accuracy", "maximize", "measured"),
         Objective("top5", "maximize", "measured"),
         Objective("loss", "minimize", "measured"),
+        Objective("balanced_accuracy", "maximize", "measured"),
+        Objective("macro_f1", "maximize", "measured"),
         Objective("flops", "minimize", "priced"),
         Objective("params", "minimize", "priced"),
         Objective("memory", "minimize", "priced"),
         Objective("latency", "minimize", "timed"),
     )
 }
+
+REPLACEABLE = ("balanced_accuracy", "macro_f1")
+"""Known objectives whose name a function of the user's own may take; studies may have one from before they were known.
+"""
 
 
 def values_at(objectives: Sequence[Objective], entry: Entry, costs: Mapping[str, float]) -> tuple[float, ...]:

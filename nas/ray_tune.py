@@ -109,8 +109,8 @@ class AshaScheduler(FIFOScheduler):
                 self._told.add(file)
                 log.warning("left out %s: it cannot be read as an image", file)
         measured = {"latency": result["latency"]} if result.get("latency") is not None else {}
-        goes_on = self._engine.report(number, result["history"], measured) is Verdict.GO_ON
-        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+        verdict = self._engine.report(number, result["history"], measured, result.get("class_accuracies", ()))
+        return TrialScheduler.CONTINUE if verdict is Verdict.GO_ON else TrialScheduler.STOP
 
 
 class SearchStopper(Stopper, Callback):

@@ -66,6 +66,8 @@ class Ending:
         history: what was measured after each epoch.
         values: of the objectives, in their order; for COMPLETE alone.
         metrics: further figures of the last epoch.
+        class_accuracies: accuracy on each class after the last epoch, in the order of labels; None for a class without
+            images. Empty where it is not known.
     """
 
     state: Literal["COMPLETE", "PRUNED", "FAIL"]
@@ -74,6 +76,7 @@ class Ending:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
     traceback: str | None = None
+    class_accuracies: Sequence[float | None] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ class Facts:
         run: who runs it with what: versions, git revision, host.
         weights: the SHA-256 of the weights files that the backbones begin with, by the backbone's label.
         database: the absolute path of the study DB's file; None for a DB on a server.
+        class_names: names of the classes in the order of labels; None where they have none.
     """
 
     normalisation: Mapping[str, Any]
@@ -95,6 +99,7 @@ class Facts:
     images: Mapping[str, int] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
     database: str | None = None
+    class_names: Sequence[str] | None = None
 
 
 class StudyRecord:
@@ -164,6 +169,7 @@ class StudyRecord:
             "normalisation": dict(facts.normalisation),
             "fingerprints": dict(facts.fingerprints),
             "images": dict(facts.images),
+            **({} if facts.class_names is None else {"class_names": list(facts.class_names)}),
             "checkpoints": checkpoints,
             "weights": dict(facts.weights) or None,
             "database": facts.database,
@@ -240,6 +246,8 @@ class StudyRecord:
             said["history"] = [dict(entry) for entry in ending.history]
         if ending.values is not None:
             said["values"] = list(ending.values)
+        if ending.class_accuracies:
+            said["class_accuracies"] = list(ending.class_accuracies)
         if ending.reason is not None:
             said["reason"] = ending.reason
         if ending.traceback is not None:
@@ -346,6 +354,7 @@ _WRITTEN_BEFORE_THE_CONFIG = {
     "normalisation",
     "fingerprints",
     "images",
+    "class_names",
     "checkpoints",
     "weights",
     "database",

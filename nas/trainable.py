@@ -29,6 +29,9 @@ from trainers.heap import keep_freed_memory
 from trainers.recipe import Recipe
 from trainers.run import TrainingRun
 
+_MOST_CLASSES = 100
+"""Up to so many classes, the accuracy on each is part of what a trial reports at its end."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -171,7 +174,12 @@ class TrialActor(Trainable):
             "history": history,
             "latency": self._latency,
             "left_out": [*images.train.left_out(), *images.held_out.left_out()],
+            "class_accuracies": _class_accuracies(run),
         }
+
+
+def _class_accuracies(run: TrainingRun) -> list[float | None]:
+    return list(run.class_accuracies) if run.finished and len(run.class_accuracies) <= _MOST_CLASSES else []
 
 
 def _measured(entry: Mapping[str, Any]) -> dict[str, float]:

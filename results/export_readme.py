@@ -1,9 +1,10 @@
 """The README.md of an export: what the network is, and how each of its files is loaded."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from results.class_names import FEW_CLASSES
 from results.files import ARCHITECTURE, METADATA, ONNX, PROGRAM, SOURCE, WEIGHTS
 from search_space.architecture import Architecture
 
@@ -65,6 +66,33 @@ run = lambda images: session.run(["logits"], {{"images": images}})[0]  # 32-bit 
 """,
 }
 
+_CLASSES = """\
+Each logit is that of a class, in this order{some}:
+
+```text
+{names}
+```
+
+From the logits of any of the files to names:
+
+```python
+import json
+from pathlib import Path
+
+class_names = json.loads(Path({metadata}).read_text(encoding="utf-8"))["class_names"]
+predicted = lambda logits: [class_names[label] for label in logits.argmax(1)]  # a name for each image
+```
+
+The names are also {places}.
+
+"""
+
+_PLACES_OF_NAMES = {
+    WEIGHTS: "`model.class_names` of what `results.load` gives",
+    PROGRAM: f"JSON in the extra file `class_names` of `{PROGRAM}`",
+    ONNX: f'JSON in `session.get_modelmeta().custom_metadata_map["class_names"]` of `{ONNX}`',
+}
+
 _TAIL = """\
 - `{architecture_file}` lists the sites that have a Squeeze-and-Excitation block, with its position and widths.
   `senas cost {architecture_file}` tells what they cost.
@@ -104,8 +132,28 @@ def readme(directory: str, architecture: Architecture, metadata: Mapping[str, An
         for name, text in _WAYS.items()
         if name in metadata["verified"]["largest_difference"]
     )
+    classes = "" if metadata["class_names"] is None else _classes(metadata, directory)
     tail = _TAIL.format(architecture_file=ARCHITECTURE, weights_file=WEIGHTS, metadata_file=METADATA)
-    return head + "".join(ways) + tail
+    return head + "".join(ways) + classes + tail
+
+
+def _classes(metadata: Mapping[str, Any], directory: str) -> str:
+    """Return the section on the classes. Names are JSON strings in a block of text, where no character is markup."""
+    names: Sequence[str] = metadata["class_names"]
+    shown = names[:FEW_CLASSES]
+    width = len(str(len(shown) - 1))
+    return _CLASSES.format(
+        some="" if len(shown) == len(names) else f" (the first {len(shown)} of {len(names)})",
+        names="\n".join(f"{label:>{width}}  {_printable(name)}" for label, name in enumerate(shown)),
+        metadata=_quoted(f"{directory}/{METADATA}"),
+        places=", ".join(
+            place for file, place in _PLACES_OF_NAMES.items() if file in metadata["verified"]["largest_difference"]
+        ),
+    )
+
+
+def _printable(name: str) -> str:
+    return json.dumps(name, ensure_ascii=not name.isprintable())
 
 
 def _quoted(text: str) -> str:

@@ -81,12 +81,13 @@ def export(
     _check_target(target, force)
     training = Training(study, trial) if retrain is None else retrain()
     with trained_weights(training.trial) as weights:
-        network = Network(build_with_weights(architecture, weights), architecture)
+        names = _class_names(training, study, architecture)
+        network = Network(build_with_weights(architecture, weights), architecture, names)
         with _whole_or_not_at_all(target) as folder:
             shutil.copyfile(weights, folder / WEIGHTS)
             (folder / ARCHITECTURE).write_text(architecture.to_yaml(), encoding="utf-8")
             differences = _write_programs(network, folder, without)
-            metadata = _metadata(study, trial, training, architecture, differences)
+            metadata = _metadata(study, trial, training, network, differences)
             (folder / README).write_text(readme(target.name, architecture, metadata), encoding="utf-8")
             sums = {file.name: sha256(file) for file in sorted(folder.iterdir())}
             (folder / METADATA).write_text(json.dumps(metadata | {"sha256": sums}, indent=2) + "\n", encoding="utf-8")
@@ -198,7 +199,7 @@ def _metadata(
     study: Study,
     trial: TrialRecord,
     training: Training,
-    architecture: Architecture,
+    network: Network,
     differences: Mapping[str, float],
 ) -> dict[str, Any]:
     normalisation = training.study.user_attrs.get("normalisation")
@@ -206,13 +207,14 @@ def _metadata(
         "study": study.name,
         "trial": trial.number,
         "state": trial.state,
-        "architecture_id": architecture.id,
+        "architecture_id": network.architecture.id,
         "objectives": dict(trial.objectives),
         "flops": trial.flops,
         "params": trial.params,
         "epochs": trial.epochs,
         "weights": _where_they_come_from(training),
         "data": (study.config or {}).get("data"),
+        "class_names": None if network.class_names is None else list(network.class_names),
         "config": study.config,
         **({} if normalisation is None else {"normalisation": normalisation}),
         "versions": (training.study.user_attrs.get("runs") or [{}])[-1].get("versions"),
@@ -224,6 +226,12 @@ def _metadata(
             "largest_difference": dict(differences),
         },
     }
+
+
+def _class_names(training: Training, study: Study, architecture: Architecture) -> tuple[str, ...] | None:
+    """Return the names that the training's study recorded, or else the search's; None if they are not its classes."""
+    names = training.study.class_names or study.class_names
+    return names if names is not None and len(names) == architecture.backbone.num_classes else None
 
 
 def _where_they_come_from(training: Training) -> dict[str, Any]:

@@ -28,6 +28,7 @@ _DEEPEST = 8
 _METADATA_TYPES: dict[str, type | tuple[type, ...]] = {
     "study": (str, type(None)),
     "config": (dict, type(None)),
+    "class_names": (list, type(None)),
     "sha256": dict,
 }
 

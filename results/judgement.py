@@ -40,6 +40,7 @@ class Entry:
         accuracies: test top-1, 0 to 1, by seed; only of the trials that are complete.
         failures: seeds whose trial broke, or ended without a number.
         unfinished: seeds whose trial has not ended.
+        metrics: further figures of the same trials, such as "balanced_accuracy", by name and by seed.
     """
 
     label: str
@@ -49,6 +50,7 @@ class Entry:
     accuracies: Mapping[int, float] = field(hash=False)
     failures: int = 0
     unfinished: int = 0
+    metrics: Mapping[str, Mapping[int, float]] = field(default_factory=dict, hash=False)
 
     @property
     def mean(self) -> float | None:
@@ -72,6 +74,9 @@ class Entry:
             "sd": self.sd,
             "failures": self.failures,
             "unfinished": self.unfinished,
+            "metrics": {
+                name: {str(seed): value for seed, value in by_seed.items()} for name, by_seed in self.metrics.items()
+            },
         }
 
 
@@ -242,6 +247,7 @@ def _entry(label: str, trials: Sequence[TrialRecord]) -> Entry:
     if len(ids) > 1:
         raise InputError(f"the trials of '{label}' are of different architectures ({', '.join(ids)}); they must be one")
     accuracies: dict[int, float] = {}
+    metrics: dict[str, dict[int, float]] = {}
     broken, unfinished = set(), set()
     for trial in trials:
         seed = _seed(trial)
@@ -249,6 +255,9 @@ def _entry(label: str, trials: Sequence[TrialRecord]) -> Entry:
             if seed in accuracies:
                 raise InputError(f"'{label}' has two complete trials of seed {seed}; a seed counts once")
             accuracies[seed] = trial.accuracy
+            for name, value in trial.metrics.items():
+                if isinstance(value, float) and math.isfinite(value):
+                    metrics.setdefault(name, {})[seed] = value
         elif trial.state in ("RUNNING", "WAITING"):
             unfinished.add(seed)
         else:
@@ -258,7 +267,10 @@ def _entry(label: str, trials: Sequence[TrialRecord]) -> Entry:
     broken -= accuracies.keys() | unfinished
     first = trials[0]
     by_seed = dict(sorted(accuracies.items()))
-    return Entry(label, first.architecture_id, first.flops, first.params, by_seed, len(broken), len(unfinished))
+    metrics = {name: dict(sorted(values.items())) for name, values in metrics.items()}
+    return Entry(
+        label, first.architecture_id, first.flops, first.params, by_seed, len(broken), len(unfinished), metrics
+    )
 
 
 def _seed(trial: TrialRecord) -> int:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, fx, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from results.class_names import class_names_in
 from results.features import FeatureExtractor
 from results.files import METADATA, NEEDED, WEIGHTS, member, read_architecture, read_metadata, sha256
 from search_space.architecture import Architecture
@@ -33,7 +34,8 @@ def load(directory: str | Path, *, features: Literal[True], trust: bool = False)
 def load(directory: str | Path, *, features: bool = False, trust: bool = False) -> nn.Module:
     """The network of an export, with its weights, on the CPU and in eval mode.
 
-    It takes images of the architecture's input size, normalised as metadata.json says, and gives logits.
+    It takes images of the architecture's input size, normalised as metadata.json says, and gives logits. Its attribute
+    ``class_names`` has the name of the class of each logit (a tuple), or None where the export does not say.
 
     Args:
         directory: what :func:`results.export` wrote.
@@ -52,10 +54,14 @@ def load(directory: str | Path, *, features: bool = False, trust: bool = False) 
     metadata = read_metadata(folder)
     _check_sums(folder, metadata)
     architecture = read_architecture(folder)
+    names = class_names_in(metadata, architecture.backbone.num_classes)
     if not trust:
         _check_that_it_names_no_code(architecture, folder)
     network = build_with_weights(architecture, folder / WEIGHTS)
-    return FeatureExtractor(network, architecture, _rule(metadata)).eval() if features else network
+    if features:
+        return FeatureExtractor(network, architecture, _rule(metadata)).eval()
+    vars(network)["class_names"] = names
+    return network
 
 
 def _rule(metadata: Mapping[str, Any]) -> Rule:

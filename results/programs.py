@@ -4,6 +4,7 @@ A format is one line of the table below: how its file is written, how it is run,
 for bit.
 """
 
+import json
 import runpy
 import sys
 from collections.abc import Callable, Mapping
@@ -21,16 +22,29 @@ from search_space.architecture import Architecture
 OPSET = 18
 """The version of ONNX's operators: the one that torch's exporter writes by itself, without a conversion."""
 
+CLASS_NAMES = "class_names"
+"""Key of the class names among an ONNX file's metadata properties, and their extra file in a program."""
+
 Run = Callable[[Tensor], Tensor]
 """From images [N, C, H, W] to logits [N, num_classes]."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network in eval mode, on the CPU, and the architecture that it is of."""
+    """A network in eval mode, on the CPU, and the architecture that it is of.
+
+    Attributes:
+        class_names: names of the classes in the order of logits; None where they have none.
+    """
 
     module: fx.GraphModule
     architecture: Architecture
+    class_names: tuple[str, ...] | None = None
+
+    @property
+    def extra_texts(self) -> dict[str, str]:
+        """What a program carries besides the computation, as JSON text by key."""
+        return {} if self.class_names is None else {CLASS_NAMES: json.dumps(self.class_names)}
 
     @cached_property
     def exported(self) -> torch.export.ExportedProgram:
@@ -60,7 +74,7 @@ class Format:
 
 
 def _write_program(network: Network, file: Path) -> None:
-    torch.export.save(network.exported, file)
+    torch.export.save(network.exported, file, extra_files=network.extra_texts)
 
 
 def _open_program(file: Path) -> Run:
@@ -80,6 +94,7 @@ def _write_onnx(network: Network, file: Path) -> None:
             dynamic_shapes=({0: "batch"},),
         )
     assert program is not None
+    program.model.metadata_props.update(network.extra_texts)
     program.save(file, external_data=False)
 
 

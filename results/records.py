@@ -45,6 +45,8 @@ class TrialRecord:
         checkpoint: the folder, or the URL, that holds the trial's checkpoints, one folder per epoch.
         parameters: what Optuna proposed, by parameter name.
         metrics: further figures of the last epoch, such as "loss".
+        class_accuracies: final accuracy on the images of each class, in the order of labels, None for a class without
+            images; empty unless COMPLETE, above 100 classes, and where the study does not say.
         objectives: the final value of each objective by its name; empty unless COMPLETE.
         architecture_json: the architecture as the study DB holds it; read :attr:`architecture` instead.
     """
@@ -67,6 +69,7 @@ class TrialRecord:
     parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
     metrics: Mapping[str, Any] = field(default_factory=dict, hash=False)
     objectives: Mapping[str, float] = field(default_factory=dict, hash=False)
+    class_accuracies: tuple[float | None, ...] = ()
     architecture_json: str | None = field(default=None, repr=False)
     ended: datetime | None = None
 
@@ -106,6 +109,8 @@ class TrialRecord:
             "flops": self.flops,
             "params": self.params,
             "objectives": {name: finite(value) for name, value in self.objectives.items()},
+            "metrics": {k: finite(v) if isinstance(v, float) else v for k, v in self.metrics.items()},
+            "class_accuracies": list(self.class_accuracies),
             "parameters": {k: finite(v) if isinstance(v, float) else v for k, v in self.parameters.items()},
             "epochs": self.epochs,
             "duration_s": self.duration_s,

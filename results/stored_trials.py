@@ -140,6 +140,7 @@ def _record(
     complete = trial.state == "COMPLETE"
     last = next(reversed(curve.values()), None) if complete else None
     flops, params = _decoded(said, "flops", int), _decoded(said, "params", int)
+    ending = _decoded(said, "ending", dict) or {}
     return TrialRecord(
         number=trial.number,
         state=trial.state,
@@ -159,14 +160,22 @@ def _record(
         baseline=_decoded(said, "baseline", str),
         checkpoint=checkpoint,
         parameters=parameters,
-        metrics=_metrics(_decoded(said, "ending", dict) or {}),
+        metrics=_metrics(ending),
         objectives=final,
+        class_accuracies=_class_accuracies(ending) if complete else (),
     )
 
 
 def _metrics(ending: Mapping[str, Any]) -> Mapping[str, Any]:
     found = ending.get("metrics")
     return found if isinstance(found, dict) else {}
+
+
+def _class_accuracies(ending: Mapping[str, Any]) -> tuple[float | None, ...]:
+    found = ending.get("class_accuracies")
+    if not isinstance(found, list) or not all(value is None or isinstance(value, float) for value in found):
+        return ()
+    return tuple(found)
 
 
 def _decoded(said: Mapping[str, str], key: str, kind: type[_T]) -> _T | None:

@@ -132,6 +132,14 @@ class Study:
         count = counts.get(self.scored_by) if isinstance(counts, Mapping) else None
         return count if isinstance(count, int) and count > 0 else None
 
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of the classes in the order of labels; None if the study does not say."""
+        names = self.user_attrs.get("class_names")
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            return None
+        return tuple(names)
+
     @cached_property
     def parameters(self) -> tuple[str, ...]:
         """The names of all parameters that a trial of the study has, sorted."""

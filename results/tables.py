@@ -40,6 +40,7 @@ _KINDS: dict[str, type] = {
     "normalisation": dict,
     "fingerprints": dict,
     "images": dict,
+    "class_names": list,
     "checkpoints": str,
     "database": str,
     "runs": list,

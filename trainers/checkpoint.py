@@ -88,6 +88,7 @@ def restore(run: TrainingRun, directory: Path) -> int | None:
         }
     )
     run.go_on_from(state["epoch"], state.get("step", 0), state["curve"], state.get("losses", ()))
+    run.class_accuracies = tuple(state.get("class_accuracies", ()))
     return run.epoch
 
 
@@ -104,6 +105,7 @@ def _write_files(run: TrainingRun, folder: Path) -> None:
         "step": run.step,
         "losses": run.losses_so_far(),
         "curve": run.curve,
+        "class_accuracies": run.class_accuracies,
         "settings": _settings(run),
         "normalization": asdict(run.normalization),
         "optimizer": scalars,

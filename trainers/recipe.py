@@ -1,8 +1,9 @@
 """How a network is trained, as data; nothing here imports torch."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, model_validator
 
 OptimizerName = Literal["sgd", "adamw", "adadelta"]
 ScheduleName = Literal["constant", "cosine", "step", "one_cycle", "plateau"]
@@ -26,6 +27,38 @@ def _usual_lr(validated: dict[str, Any]) -> float:
     return _USUAL_LR[validated.get("optimizer", "sgd")]
 
 
+_LEAST_WEIGHT, _MOST_WEIGHT = 1e-6, 1e6
+
+
+def _class_weights(given: Any) -> Any:
+    """Return checked class weights, with their numbers as floats."""
+    if given is None or given == "balanced":
+        return given
+    if isinstance(given, Mapping):
+        if not given:
+            raise ValueError("no class is named: leave class_weights out, or set it to null")
+        unquoted = [name for name in given if not isinstance(name, str)]
+        if unquoted:
+            raise ValueError(f"{unquoted[0]!r} is not the name of a class: write it in quotes, '{unquoted[0]}'")
+        return {name: _weight(weight, f" of class '{name}'") for name, weight in given.items()}
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        return tuple(_weight(weight) for weight in given)
+    raise ValueError(f"must be balanced, a list of one weight for each class, or weights by class name, not {given!r}")
+
+
+def _weight(given: Any, of: str = "") -> float:
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    if not is_number or not _LEAST_WEIGHT <= given <= _MOST_WEIGHT:
+        raise ValueError(f"the weight{of} must be a number from {_LEAST_WEIGHT:g} to {_MOST_WEIGHT:g}, not {given!r}")
+    return float(given)
+
+
+# Pydantic's serializer for a union warns of a tuple in it.
+_AS_THEY_ARE = PlainSerializer(lambda weights: weights, return_type=Any)
+
+ClassWeights = Literal["balanced"] | tuple[float, ...] | dict[str, float] | None
+
+
 class Recipe(BaseModel):
     """The hyperparameters of training, apart from its seed.
 
@@ -45,6 +78,9 @@ class Recipe(BaseModel):
         milestones: numbers of epochs done, the warm-up's included.
         warmup_epochs: epochs over which the learning rate rises linearly.
         epochs: the length that the recipe is meant for, if one is not given where it is used.
+        class_weights: weight of each class in the training loss: ``balanced`` for weights in inverse proportion to the
+            number of its training images, a number for each class in the order of labels, or numbers by class name,
+            1 for the classes that are not named. The loss that scores is never weighted.
         clip_norm: scale gradients down to this norm over all parameters where theirs is greater.
         ema_decay: score and keep an exponential moving average of the weights, of this decay a step.
         precision: bf16 computes in it where autocast finds that it can; weights stay fp32.
@@ -73,6 +109,7 @@ class Recipe(BaseModel):
     epochs: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=128, ge=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    class_weights: Annotated[ClassWeights, PlainValidator(_class_weights), _AS_THEY_ARE] = None
     clip_norm: float | None = Field(default=None, gt=0)
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     precision: Precision = "fp32"

@@ -14,6 +14,8 @@ from search_space.errors import InputError
 from trainers import optimizers
 from trainers.averaging import WeightAverage
 from trainers.batches import scoring_batches, training_batches
+from trainers.class_counts import ClassCounts, ClassScores
+from trainers.class_weights import check_class_weights, class_weights
 from trainers.data.splits import Splits
 from trainers.recipe import Recipe
 from trainers.schedule import check_length, learning_rate
@@ -36,22 +38,26 @@ class Metrics:
 
     ``top1`` and ``top5`` are the fractions, 0 to 1, of images whose label is the first, or among the first five,
     predicted. ``top5`` is None where there are five classes or fewer, as every network would have 1. ``loss`` is the
-    mean cross-entropy in nats, without label smoothing.
+    mean cross-entropy in nats, without label smoothing and class weights. ``balanced_accuracy`` and ``macro_f1`` are
+    the means over classes of :class:`trainers.class_counts.ClassScores`.
     """
 
     top1: float
     top5: float | None
     loss: float
+    balanced_accuracy: float
+    macro_f1: float
 
 
 def check_recipe(recipe: Recipe, epochs: int, data: Splits) -> None:
     """Checks, before any training, that a recipe fits the length of training and the data.
 
     Raises:
-        InputError: the schedule does not fit the epochs, there are fewer training images than a batch has, or an
-            augmentation takes more pixels than an image has.
+        InputError: the schedule does not fit the epochs, there are fewer training images than a batch has, an
+            augmentation takes more pixels than an image has, or the class weights are not those of the data's classes.
     """
     check_length(recipe, epochs)
+    check_class_weights(recipe.class_weights, data)
     side = min(data.train.size)
     for key, name in (("crop_padding", "crop"), ("cutout_size", "cutout")):
         if name in recipe.augment and getattr(recipe, key) > side:
@@ -75,12 +81,15 @@ class TrainingRun:
         epochs: the full budget, over which the learning rate's schedule spans.
         seed: selects the data order, the augmentation and the dropout.
         device: where to train.
-        metrics: further figures to score by, by name; they are noted in the curve.
+        metrics: further figures to score by, by name; they are noted in the curve, in the place of those of
+            :class:`Metrics` that have the same name.
 
     Attributes:
         epoch: how many are done.
         step: optimizer steps done of the epoch under way.
         curve: an entry for each epoch done.
+        class_accuracies: the accuracy on each class's held-out images when they last scored, in the order of labels;
+            None for a class without images. Empty before they have scored.
 
     Raises:
         InputError: the recipe does not fit the length of training or the data.
@@ -107,6 +116,7 @@ class TrainingRun:
         self.epoch = 0
         self.step = 0
         self.curve: list[dict[str, Any]] = []
+        self.class_accuracies: tuple[float | None, ...] = ()
         self._losses: list[Tensor] = []
         self._memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self._train = data.train.to(self.device)
@@ -115,6 +125,8 @@ class TrainingRun:
             torch.tensor(values, device=self.device)[:, None, None]
             for values in (self.normalization.mean, self.normalization.std)
         )
+        weights = class_weights(recipe.class_weights, data)
+        self._class_weights = None if weights is None else weights.to(self.device)
         self.model: nn.Module = model.to(self.device).to(memory_format=self._memory_format)
         self.optimizer = optimizers.build(self.model, recipe)
         self.average = None if recipe.ema_decay is None else WeightAverage(self.model, recipe.ema_decay)
@@ -186,7 +198,8 @@ class TrainingRun:
         Raises:
             DivergedError: the loss, or a further metric, is infinite or not a number.
         """
-        metrics, further = self._score()
+        metrics, scores, further = self._score()
+        self.class_accuracies = scores.accuracies
         if self.curve:
             self.curve[-1] |= asdict(metrics) | further
         return metrics
@@ -197,7 +210,12 @@ class TrainingRun:
         rate = learning_rate(self.recipe, self.epochs, step, self.steps_per_epoch, self._training_losses)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss = F.cross_entropy(self._logits(self._trained, images), labels, label_smoothing=self.recipe.label_smoothing)
+        loss = F.cross_entropy(
+            self._logits(self._trained, images),
+            labels,
+            weight=self._class_weights,
+            label_smoothing=self.recipe.label_smoothing,
+        )
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip_norm is not None:
@@ -219,30 +237,36 @@ class TrainingRun:
         return [entry["train_loss"] for entry in self.curve]
 
     @torch.no_grad()
-    def _score(self) -> tuple[Metrics, dict[str, float]]:
+    def _score(self) -> tuple[Metrics, ClassScores, dict[str, float]]:
         network = self.network.eval()
         size = _TRAINING_BATCHES_PER_SCORED_ONE * self.recipe.batch_size
         guesses = 5 if self._held_out.num_classes > 5 else 1
         count, hits, losses, kept = 0, [], [], []
+        by_class: ClassCounts | None = None
         for images, labels in scoring_batches(self._held_out, size):
             logits = self._logits(network, images)
             losses.append(F.cross_entropy(logits, labels, reduction="sum"))
-            hits.append((logits.topk(guesses).indices == labels[:, None]).sum(dim=0))
+            guessed = logits.topk(guesses).indices
+            hits.append((guessed == labels[:, None]).sum(dim=0))
+            by_class = by_class or ClassCounts(logits.shape[1], self.device)
+            by_class.add(guessed[:, 0], labels)
             if self.metrics:
                 kept.append((logits, labels))
             count += len(labels)
-        if not count:
+        if by_class is None:
             raise InputError("none of the images that score can be read: replace them")
         loss = torch.stack(losses).cpu().double().sum().item() / count
         if not math.isfinite(loss):
             raise DivergedError(f"the held-out loss is {loss} after epoch {self.epoch} of {self.epochs}")
-        by_rank = torch.stack(hits).sum(dim=0).tolist()
+        by_rank, scores = torch.stack(hits).sum(dim=0).tolist(), by_class.scores()
         metrics = Metrics(
             top1=by_rank[0] / count,
             top5=sum(by_rank) / count if guesses == 5 else None,
             loss=loss,
+            balanced_accuracy=scores.balanced_accuracy,
+            macro_f1=scores.macro_f1,
         )
-        return metrics, self._further_metrics(kept)
+        return metrics, scores, self._further_metrics(kept)
 
     def _further_metrics(self, kept: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
         values = {}

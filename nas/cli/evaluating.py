@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from nas.cli.judging import print_judgement
 from nas.cli.options import DEFAULT_STORAGE, AsJson, Download, Overrides, Storage
 from nas.cli.running import Address, Checkpoints, Logged, TimeBudget
 from nas.config import load_config
+from nas.objectives import KNOWN
 from results.best import best_of
 from results.files import read_architecture, read_metadata
 from results.judgement import judge
@@ -66,7 +68,18 @@ def evaluate(
     outcome = trainings.carry_out(
         storage, address=address, time_budget=time_budget, checkpoints=checkpoints, log_level=log_level
     )
-    trainings.conclude(storage, outcome, judge, print_judgement, as_json=as_json)
+    show = partial(print_judgement, metrics=_metrics_of(winner.settings))
+    trainings.conclude(storage, outcome, judge, show, as_json=as_json)
+
+
+def _metrics_of(settings: Mapping[str, Any]) -> list[str]:
+    """The search's objectives that every evaluation measures besides the accuracy."""
+    entries = settings.get("search", {}).get("objectives") or []
+    known = [
+        entry for entry in entries if isinstance(entry, Mapping) and not (entry.get("measure") or entry.get("price"))
+    ]
+    names = [entry["name"] for entry in known if entry.get("name") in KNOWN]
+    return [name for name in names if KNOWN[name].source == "measured" and name != "accuracy"]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,6 +15,7 @@ from rich.text import Text
 
 from nas.cli.options import AsJson, Download
 from nas.cli.render import console, plain_table, print_json
+from results.class_names import class_names_in, one_line
 from results.files import check_that_it_can_be_made, read_architecture, read_metadata, write_text
 from search_space.errors import InputError, unknown
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:  # torch takes seconds to load
     from search_space.architecture import Backbone
     from trainers.data.config import DataConfig
     from trainers.data.images import Images, Normalization
+    from trainers.data.splits import Splits
 
 Split = Literal["validation", "test"]
 
@@ -66,11 +69,14 @@ def excitation(
     config = _data_config(directory, metadata, data or (), architecture.backbone, download=download)
     _check_that_it_fits(config, architecture.backbone)
     held_out = split or _not_trained_on(metadata)
-    images, names, computed = _images(config, held_out)
-    drawn = _drawn(classes, names)
+    splits = _splits(config, held_out)
+    matched = _match(class_names_in(metadata, architecture.backbone.num_classes), splits.class_names or ())
+    drawn = _drawn(classes, matched.names)
     device = _device()
-    batches = _normalised(images.to(device), _normalisation(metadata, architecture.backbone.input_size[0]) or computed)
+    normalisation = _normalisation(metadata, architecture.backbone.input_size[0]) or splits.normalization
+    batches = _normalised(splits.held_out.to(device), normalisation, matched.labels)
     found = study_gates(model.to(device), architecture, batches)
+    found = replace(found, notes=(*matched.notes, *found.notes))
     document: dict[str, Any] = {
         "data": config.model_dump(mode="json"),
         "split": held_out,
@@ -175,12 +181,45 @@ def _not_trained_on(metadata: Mapping[str, Any]) -> Split:
     return "test" if "validation" in str(trained_on) else "validation"
 
 
-def _images(config: "DataConfig", split: Split) -> "tuple[Images, tuple[str, ...], Normalization]":
-    from trainers.data.sources import open_source
+def _splits(config: "DataConfig", split: Split) -> "Splits":
     from trainers.data.splits import final_splits, search_splits
 
-    splits = final_splits(config) if split == "test" else search_splits(config)
-    return splits.held_out, open_source(config, "train").class_names, splits.normalization
+    return final_splits(config) if split == "test" else search_splits(config)
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """The classes of the network and those of the data, brought together.
+
+    Attributes:
+        names: names of the network's classes in the order of its logits.
+        labels: the network's label for each label of the data.
+        notes: sentences on what does not match.
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+
+def _match(known: tuple[str, ...] | None, found: tuple[str, ...]) -> _Matched:
+    """Match the data's classes to the network's: by name if both have the same names, otherwise by their order.
+
+    Args:
+        known: names of the network's classes; None where the export does not say.
+        found: names of the data's classes, as many.
+    """
+    in_order = tuple(range(len(found)))
+    if known is None or known == found:
+        return _Matched(found, in_order)
+    if sorted(known) == sorted(found):
+        return _Matched(known, tuple(known.index(name) for name in found))
+    label = next(label for label in in_order if known[label] != found[label])
+    note = (
+        f"The data's classes have other names than the network's and are matched by their order: class {label} is "
+        f"'{one_line(known[label])}' of the network and '{one_line(found[label])}' of the data."
+    )
+    return _Matched(known, in_order, (note,))
 
 
 def _normalisation(metadata: Mapping[str, Any], channels: int) -> "Normalization | None":
@@ -199,7 +238,10 @@ def _normalisation(metadata: Mapping[str, Any], channels: int) -> "Normalization
     return Normalization(mean, std)
 
 
-def _normalised(images: "Images", normalisation: "Normalization") -> "Iterator[tuple[Tensor, Tensor]]":
+def _normalised(
+    images: "Images", normalisation: "Normalization", labels_of: Sequence[int]
+) -> "Iterator[tuple[Tensor, Tensor]]":
+    """Yield normalised batches of images and the network's labels for them."""
     import torch
 
     from trainers.batches import scoring_batches
@@ -208,7 +250,7 @@ def _normalised(images: "Images", normalisation: "Normalization") -> "Iterator[t
         mean, std = (
             torch.tensor(v, device=batch.device)[:, None, None] for v in (normalisation.mean, normalisation.std)
         )
-        yield batch.float().sub_(mean).div_(std), labels
+        yield batch.float().sub_(mean).div_(std), torch.tensor(labels_of, device=labels.device)[labels]
 
 
 def _device() -> str:

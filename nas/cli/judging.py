@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
+from statistics import fmean, stdev
 
 from rich.table import Table
 
@@ -10,11 +11,18 @@ from nas.cli.render import console, count, plain_table
 from nas.reproduction import Agreement, PublishedTable, Row, agreement
 from results.judgement import SIGNIFICANCE, WINNER, Comparison, Entry, Judgement, points
 
+_AS_THEY_ARE = ("loss",)
+"""Metrics that are no share of the images, and so not told in percent."""
 
-def print_judgement(judgement: Judgement) -> None:
-    """The entries, the comparisons, what was left out, and the verdict."""
+
+def print_judgement(judgement: Judgement, metrics: Sequence[str] = ()) -> None:
+    """The entries, the comparisons, what was left out, and the verdict.
+
+    Args:
+        metrics: further figures of the entries to show, such as "balanced_accuracy".
+    """
     out = console()
-    out.print(_entry_table(judgement.entries))
+    out.print(_entry_table(judgement.entries, metrics))
     if judgement.comparisons:
         out.print()
         out.print(_comparison_table(judgement.comparisons))
@@ -41,12 +49,14 @@ def print_reproduction(table: PublishedTable, judgement: Judgement) -> None:
     out.print(judgement.sentence)
 
 
-def _entry_table(entries: Sequence[Entry]) -> Table:
-    made = _table(("entry",), ("test top-1, %", "seeds", "FLOPs", "params"))
+def _entry_table(entries: Sequence[Entry], metrics: Sequence[str]) -> Table:
+    titles = [f"test {name}" if name in _AS_THEY_ARE else f"test {name}, %" for name in metrics]
+    made = _table(("entry",), ("test top-1, %", *titles, "seeds", "FLOPs", "params"))
     for entry in entries:
         made.add_row(
             entry.label,
             _accuracy(entry),
+            *(_metric(entry, name) for name in metrics),
             str(len(entry.accuracies)),
             count(entry.flops),
             count(entry.params),
@@ -114,9 +124,19 @@ def _table(left: Sequence[str], right: Sequence[str], *, title: str | None = Non
 
 
 def _accuracy(entry: Entry) -> str:
-    if entry.mean is None:
+    return _mean_and_sd([100 * accuracy for accuracy in entry.accuracies.values()], 2)
+
+
+def _metric(entry: Entry, name: str) -> str:
+    values = list(entry.metrics.get(name, {}).values())
+    return _mean_and_sd(values, 4) if name in _AS_THEY_ARE else _mean_and_sd([100 * value for value in values], 2)
+
+
+def _mean_and_sd(values: Sequence[float], decimals: int) -> str:
+    if not values:
         return ""
-    return f"{100 * entry.mean:.2f}" if entry.sd is None else f"{100 * entry.mean:.2f} ± {100 * entry.sd:.2f}"
+    mean = f"{fmean(values):.{decimals}f}"
+    return mean if len(values) == 1 else f"{mean} ± {stdev(values):.{decimals}f}"
 
 
 def _points(difference: float | None) -> str:

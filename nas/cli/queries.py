@@ -1,5 +1,7 @@
 """Commands that read the study DB: studies, trials, show, pareto. They load neither torch nor ray."""
 
+from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +21,7 @@ from nas.cli.render import (
     value_table,
 )
 from results.best import value_text
+from results.class_names import FEW_CLASSES, one_line
 from results.database import uncollected
 from results.query.language import split_names
 from results.records import TrialRecord
@@ -125,7 +128,7 @@ def show(
     if shown is None:
         raise InputError(f"study '{study}' has no complete trial yet: name a trial, such as senas show {study} 0")
     if as_json:
-        print_json(shown.to_json())
+        print_json(shown.to_json() | {"class_names": opened.class_names})
     else:
         _print_trial(opened, shown)
     if svg is not None:
@@ -185,3 +188,27 @@ def _print_trial(study: Study, trial: TrialRecord) -> None:
     for key, value in facts.items():
         if value:
             out.print(f"{key:>16}  {value}", soft_wrap=True)
+    if trial.class_accuracies:
+        out.print()
+        _print_classes(study, trial.class_accuracies)
+
+
+def _print_classes(study: Study, accuracies: Sequence[float | None]) -> None:
+    """Print the accuracy on each class; of many classes those with the lowest."""
+    from rich.text import Text
+
+    shown = list(enumerate(accuracies))
+    title = f"{study.scored_by.capitalize()} accuracy by class"
+    if len(shown) > FEW_CLASSES:
+        shown = sorted(shown, key=lambda entry: inf if entry[1] is None else entry[1])[:FEW_CLASSES]
+        title += f": the {FEW_CLASSES} lowest of {len(accuracies)}"
+    table = plain_table()
+    for heading in ("label", "class", "accuracy"):
+        table.add_column(heading, justify="left" if heading == "class" else "right", no_wrap=True)
+    names = study.class_names or ()
+    for label, accuracy in shown:
+        name = one_line(names[label]) if label < len(names) else ""
+        table.add_row(str(label), name, accuracy_text(accuracy) or "no images")
+    out = console()
+    out.print(Text(title, style="bold"))  # a title within the table would be as narrow as the table
+    out.print(table)

@@ -4,7 +4,12 @@ import altair as alt
 
 from results.study import Study
 
-_TITLES = {"flops": "FLOPs", "params": "parameters"}
+_TITLES = {
+    "flops": "FLOPs",
+    "params": "parameters",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+}
 _UNITS = {"memory": "bytes", "latency": "s"}
 _WHOLE = ("flops", "params", "memory")
 

@@ -8,6 +8,7 @@ import altair as alt
 import numpy as np
 
 from results.charts.look import LIGHT, WIDTH, styled
+from results.class_names import distinct
 
 if TYPE_CHECKING:
     from results.excitation import BlockExcitation
@@ -17,6 +18,8 @@ ALL = "all classes"
 _MOST_CHANNELS = 50
 """As many as arXiv 1709.01507 draws of each block, spread evenly."""
 _HEIGHT, _ROW = 200, 26
+_LONGEST_NAME, _MOST_COLUMNS, _SYMBOL, _LETTER = 30, 6, 30, 7
+"""Of the legend: letters of a name, columns, and the widths of a symbol and a letter in pixels."""
 _HUES = ("blue", "orange", "green", "pink", "yellow")
 _DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
 
@@ -30,7 +33,9 @@ def block_chart(block: "BlockExcitation", classes: Mapping[int, str]) -> alt.Top
         classes: those to draw, and their names; those without images are left out.
     """
     channels = np.unique(np.linspace(0, len(block.overall_mean) - 1, _MOST_CHANNELS).round().astype(int)).tolist()
-    drawn = {label: name for label, name in classes.items() if block.images[label]}
+    present = [label for label in classes if block.images[label]]
+    names = distinct([classes[label] for label in present], _LONGEST_NAME, taken=[ALL])
+    drawn = dict(zip(present, names, strict=True))
     overall = [
         {
             "channel": channel,
@@ -114,9 +119,11 @@ def _looks(names: Sequence[str]) -> tuple[alt.Color, alt.StrokeDash]:
     domain = [ALL, *names]
     hues = [LIGHT["ink"], *(LIGHT[_HUES[i % len(_HUES)]] for i in range(len(names)))]
     dashes = [[1, 0], *(_DASHES[i // len(_HUES) % len(_DASHES)] for i in range(len(names)))]
+    widest = max(map(len, domain)) * _LETTER + _SYMBOL
+    columns = max(1, min(_MOST_COLUMNS, WIDTH // widest))
     return (
-        alt.Color("class:N").scale(domain=domain, range=hues).legend(columns=6),
-        alt.StrokeDash("class:N").scale(domain=domain, range=dashes).legend(columns=6),
+        alt.Color("class:N").scale(domain=domain, range=hues).legend(columns=columns),
+        alt.StrokeDash("class:N").scale(domain=domain, range=dashes).legend(columns=columns),
     )
 
 

@@ -1,7 +1,7 @@
 "use strict";
 // The charts, and the panel that shows the trial whose point, curve or button was clicked.
 (() => {
-  const { charts, trials } = JSON.parse(document.getElementById("data").textContent);
+  const { charts, classes, trials } = JSON.parse(document.getElementById("data").textContent);
   const panel = document.getElementById("trial");
   const positions = new Set(["pre", "3x3", "standard", "identity", "post"]);
 
@@ -72,10 +72,19 @@
     return made;
   }
 
+  function byClass(trial) {
+    if (!trial.by_class) return [];
+    const rows = trial.by_class.map((value, label) => [
+      classes[label] ?? String(label),
+      value == null ? "no images" : fraction(value),
+    ]);
+    return [table(["class", "accuracy"], rows)];
+  }
+
   function show(number, scroll) {
     const trial = trials[number];
     if (!trial) return;
-    panel.replaceChildren(element("h3", `Trial ${number}`), facts(trial), architecture(trial));
+    panel.replaceChildren(element("h3", `Trial ${number}`), facts(trial), architecture(trial), ...byClass(trial));
     panel.dataset.trial = number;
     if (scroll) panel.scrollIntoView({ block: "nearest" });
   }

@@ -30,6 +30,7 @@ from results.charts.importance import importance
 from results.charts.look import PALETTE, for_page
 from results.charts.rungs import rungs
 from results.charts.saving import VEGA_LITE
+from results.class_names import FEW_CLASSES, listed, one_line
 from results.judgement import Comparison, Judgement, points
 from results.records import FIGURES, TrialRecord
 from results.report.drawing import start_drawing
@@ -128,7 +129,9 @@ def render(report: Report) -> str:
         runs=[_mapping(run) for run in study.user_attrs.get("runs", [])],
         config=None if study.config is None else yaml.safe_dump(dict(study.config), sort_keys=False),
         summarise=summarise,
-        data=_as_script({"charts": charts, "trials": details(report.study, _images(report))}),
+        data=_as_script(
+            {"charts": charts, "classes": _few_classes(study), "trials": details(report.study, _images(report))}
+        ),
         stylesheet=Markup(_palette() + (_HERE / "page.css").read_text()),
         scripts=[Markup(script) for script in scripts],
         policy=_policy(scripts),
@@ -235,12 +238,19 @@ def _facts(study: Study) -> dict[str, str]:
     known = {
         "backbone": ", ".join(str(name) for backbone in backbones if (name := _mapping(backbone).get("name"))),
         "data": data.get("name"),
+        "classes": study.class_names and f"{len(study.class_names)}: {listed(study.class_names)}",
         "objectives": ", ".join(title(study, objective.name) for objective in study.objectives),
         "epochs": study.epochs,
         **({"seeds": ", ".join(map(str, _seeds(study)))} if study.scored_by == "test" else _sampling(search)),
         "images": ", ".join(f"{split} {digits}" for split, digits in fingerprints.items()),
     }
     return {name: str(value) for name, value in known.items() if value not in (None, "")}
+
+
+def _few_classes(study: Study) -> list[str]:
+    """The names by which accuracies are told class by class; none, where the classes are too many for that."""
+    names = study.class_names or ()
+    return [one_line(name) for name in names] if len(names) <= FEW_CLASSES else []
 
 
 def _sampling(search: Mapping[str, Any]) -> Mapping[str, Any]:

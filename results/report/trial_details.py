@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from results.class_names import FEW_CLASSES
 from results.records import FIGURES, TrialRecord
 from results.report.recommendation import interval_of
 from results.study import Study
@@ -11,7 +12,7 @@ def details(study: Study, images: int | None) -> dict[str, dict[str, Any]]:
     """By number, as text, plain data: what is not known is left out.
 
     ``sites`` is a row for each SE block: site, position, variant, widths. A trial whose architecture is not known has
-    its parameters instead.
+    its parameters instead. ``by_class`` is the accuracy on each class, where there are few classes.
 
     Args:
         images: how many scored the trials, for intervals of their accuracies; None if unknown.
@@ -33,8 +34,15 @@ def _details(record: TrialRecord, images: int | None) -> dict[str, Any]:
         "reason": record.fail_reason,
         "id": record.architecture_id,
         "objectives": {name: value for name, value in record.objectives.items() if name not in FIGURES},
+        "by_class": _by_class(record),
     }
-    return {name: value for name, value in known.items() if value not in (None, {})} | _architecture(record)
+    return {name: value for name, value in known.items() if value not in (None, {}, [])} | _architecture(record)
+
+
+def _by_class(record: TrialRecord) -> list[float | None]:
+    if len(record.class_accuracies) > FEW_CLASSES:
+        return []
+    return [None if accuracy is None else round(accuracy, 4) for accuracy in record.class_accuracies]
 
 
 def _architecture(record: TrialRecord) -> dict[str, Any]:

@@ -161,6 +161,34 @@ def test_a_second_run_takes_the_place_of_the_first_and_of_nothing_else(run, expo
     assert {file.name for file in tmp_path.iterdir()} == {"gates", "export"}
 
 
+DIGITS = [f"no. {digit}" for digit in range(10)]
+
+
+def test_classes_go_by_the_names_that_the_export_has(run, tmp_path):
+    export = an_export(tmp_path / "export", class_names=DIGITS)
+    said = json.loads(run("excitation", export, "-o", "gates", "--json", "--classes", "no. 3,8"))
+    assert said["classes"] == ["no. 3", "no. 8"]
+    (note,) = [note for note in said["notes"] if "names" in note]
+    assert "class 0 is 'no. 0' of the network and '0' of the data" in note
+    with (tmp_path / "gates" / "excitation.csv").open() as file:
+        assert {row["class"] for row in csv.DictReader(file)} == {"", "no. 3", "no. 8"}
+
+
+def test_classes_in_another_order_are_matched_by_name(run, export, tmp_path):
+    names = [str(digit) for digit in (3, 1, 4, 0, 5, 9, 2, 6, 8, 7)]
+    permuted = an_export(tmp_path / "permuted", class_names=names)
+
+    def means(folder, source):
+        said = json.loads(run("excitation", source, "-o", folder, "--json", "--classes", "all"))
+        with (tmp_path / folder / "excitation.csv").open() as file:
+            rows = [row for row in csv.DictReader(file) if row["class"]]
+        return said, {(row["site"], row["channel"], row["class"]): row["mean"] for row in rows}
+
+    said, by_name = means("gates", permuted)
+    assert said["classes"] == names
+    assert by_name == means("own", export)[1]
+
+
 def test_weights_that_saw_the_validation_images_are_studied_on_the_test_images(run, tmp_path):
     export = an_export(tmp_path / "export", weights={"trained_on": "training and validation images"})
     said = json.loads(run("excitation", export, "-o", "gates", "--json", "--classes", "0"))

@@ -1,10 +1,13 @@
 """Configurations: what is right is read in full, what is wrong is told in one line that names it."""
 
+import json
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
 from nas.config import Config, load_config, parse_config
+from nas.objectives import Objective
 from search_space.errors import InputError
 from trainers.recipes import load_recipe
 
@@ -101,6 +104,9 @@ def test_identity_is_what_results_depend_on(minimal):
         ("space.ratio={choices: [2], per: block}", "space.ratio.per: unknown value 'block'"),
         ("recipe.lr=-1", "recipe.lr: must be greater than 0"),
         ("recipe=quik", "mine.yaml: recipe: unknown recipe 'quik': did you mean 'quick'?"),
+        ("recipe.class_weights=balance", "recipe.class_weights: must be balanced, a list of one weight for each class"),
+        ("recipe.class_weights=[1, 0]", "recipe.class_weights: the weight must be a number from 1e-06 to 1e+06, not 0"),
+        ("recipe.class_weights.cat=-1", "recipe.class_weights: the weight of class 'cat' must be a number"),
         ("recipe=[quick, {lr: fast}]", "recipe.lr: must be a valid number, not 'fast'"),
         ("recipe=[quick, {schedul: step}]", "unknown key 'recipe.schedul': did you mean 'recipe.schedule'?"),
         ("recipe=[quick, gone.yaml]", "recipe: there is no recipe file gone.yaml"),
@@ -174,6 +180,29 @@ def test_a_study_from_before_recipes_had_names_is_the_same_study(minimal):
     old["recipe"] = {key: old["recipe"][key] for key in keys}
     assert Config.model_validate(old) == now
     assert Config.model_validate(old).identity() == now.identity()
+
+
+def test_a_study_from_before_class_weights_is_the_same_study(minimal):
+    now = load_config(minimal)
+    before = now.to_dict()
+    del before["recipe"]["class_weights"]
+    assert Config.model_validate(before).identity() == now.identity()
+    identities = [
+        load_config(minimal, [f"recipe.class_weights={weights}"]).identity()
+        for weights in ("null", "balanced", "[1, 2]", "[2, 1]", "{a: 2}")
+    ]
+    assert identities[0] == now.identity()
+    assert all(a != b for a, b in combinations(identities, 2))
+
+
+@pytest.mark.parametrize("name", ["balanced_accuracy", "macro_f1"])
+def test_a_measure_of_ones_own_keeps_a_name_that_senas_has_too(minimal, name):
+    (known,) = load_config(minimal, [f"search.objectives=[{name}]"]).search.objectives
+    assert known.objective == Objective(name, "maximize", "measured")
+    own = {"name": name, "direction": "minimize", "measure": "mine:function"}
+    config = load_config(minimal, [f"search.objectives=[{json.dumps(own)}]"])
+    again = Config.model_validate(config.to_dict())
+    assert again.search.objectives[0].objective == Objective(name, "minimize", "measured", "mine:function")
 
 
 def test_a_missing_key_is_named():

@@ -1,6 +1,7 @@
 """The engine driven by hand: what it gives out, what it records, and how it goes on."""
 
 import dataclasses
+import json
 
 import pytest
 from optuna.storages import InMemoryStorage
@@ -266,6 +267,38 @@ def test_what_is_measured_besides_accuracy_decides_again_after_a_stop():
     searched.again()
     assert {number: searched.engine._asha.standing(number) for number in (6, 7)} == before
     assert before[7] < before[6]
+
+
+def test_a_study_without_class_names_gets_them_when_it_goes_on_with_the_same_images():
+    searched = Searched()
+    (study,) = searched.storage.get_all_studies()
+    assert "class_names" not in searched.storage.get_study_user_attrs(study._study_id)
+
+    def goes_on(facts):
+        StudyRecord.open(searched.storage, searched.config, searched.planned.objectives, facts)
+        return searched.storage.get_study_user_attrs(study._study_id)["class_names"]
+
+    named = dataclasses.replace(FACTS, class_names=("cat", "dog"))
+    assert goes_on(named) == goes_on(FACTS) == ["cat", "dog"]
+    other = dataclasses.replace(named, fingerprints={"training": "x", "validation": "b"}, class_names=("dog", "cat"))
+    with pytest.raises(InputError, match="the training images of digits are not those"):
+        goes_on(other)
+    assert goes_on(FACTS) == ["cat", "dog"]
+
+
+def test_the_accuracy_on_each_class_is_recorded_once_when_a_trial_is_complete():
+    searched = Searched(slots=2)
+    complete, running = searched.start(), searched.start()
+    searched.engine.report(running.number, history(1), class_accuracies=[0.5, 0.5])
+    for epoch in range(1, EPOCHS + 1):
+        searched.engine.report(complete.number, history(epoch), class_accuracies=[0.25, None])
+    searched.engine.fail(running.number, "it broke")
+    attributes = [trial.user_attrs for trial in searched.trials()]
+    assert [attributes[n]["ending"].get("class_accuracies") for n in (complete.number, running.number)] == [
+        [0.25, None],
+        None,
+    ]
+    assert "class_accuracies" not in json.dumps([said.get("history") for said in attributes])
 
 
 def test_another_search_under_the_same_name_is_refused():

@@ -66,6 +66,19 @@ def test_the_scores_are_those_of_training_on_all_that_the_search_saw(evaluated):
     assert trial.accuracy == run.evaluate().top1
 
 
+def test_the_judgement_has_the_metrics_of_every_trial(evaluated):
+    said = json.loads(evaluated.ended.stdout)
+    metrics = {
+        (trial.architecture_id, str(trial.parameters["seed"])): trial.metrics
+        for trial in evaluated.study(NAME).trials()
+    }
+    for entry in said["entries"]:
+        for name in ("balanced_accuracy", "macro_f1"):
+            assert entry["metrics"][name].keys() == entry["accuracies"].keys()
+            for seed, value in entry["metrics"][name].items():
+                assert value == metrics[entry["architecture_id"], seed][name]
+
+
 def test_the_judgement_is_json(evaluated):
     said = json.loads(evaluated.ended.stdout)
     by_label = {entry["label"]: entry for entry in said["entries"]}

@@ -10,6 +10,7 @@ import torch
 import results
 from nas.config import load_config
 from nas.plan import plan
+from trainers.data.splits import search_splits
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +39,25 @@ def test_states_mean_what_they_say(finished):
             assert 0 < trial.epochs == len(trial.curve) < EPOCHS
             assert trial.accuracy is None
             assert not trial.objectives
+
+
+def test_complete_trials_have_scores_by_class(finished):
+    study = study_of(finished)
+    assert study.class_names == tuple("0123456789")
+    labels = search_splits(load_config(finished.folder / "tiny.yaml").data).held_out.labels
+    images = torch.bincount(labels).tolist()
+    for trial in study.trials():
+        if trial.state == "COMPLETE":
+            hits = [accuracy * count for accuracy, count in zip(trial.class_accuracies, images, strict=True)]
+            assert sum(hits) / len(labels) == pytest.approx(trial.accuracy)
+            assert trial.metrics["balanced_accuracy"] == pytest.approx(sum(trial.class_accuracies) / 10)
+            assert 0 <= trial.metrics["macro_f1"] <= 1
+        else:
+            assert trial.class_accuracies == ()
+    shown = finished.run("show", "tiny").stdout.partition("Validation accuracy by class")[2]
+    rows = [line.split() for line in shown.strip().splitlines()[1:]]
+    best = study.best().class_accuracies
+    assert rows == [[str(label), str(label), f"{accuracy:.4f}"] for label, accuracy in enumerate(best)]
 
 
 def test_optuna_reads_the_same_study(finished):

@@ -60,6 +60,9 @@ ATTRIBUTES = {
     "normalisation": {"mean": [0.5], "std": [0.25]},
 }
 
+CLASS_NAMES = ["a|b", "``` \n# x", '"quoted"', "<script>", "-dash", "élan", "\u202egnp", "x" * 250, "{0}", "\ud800"]
+"""Ten names of classes, none of them easy."""
+
 
 def study_of(trial: TrialRecord, name: str = "a study", attributes: Mapping[str, Any] = ATTRIBUTES) -> Study:
     return Study(

@@ -242,6 +242,18 @@ def test_charts_show_the_classes_that_are_asked_for_and_there(studied, tmp_path:
     assert all(word in drawn for word in ("cat", "dog", "all classes", "layer3.0"))
 
 
+def test_classes_of_odd_names_are_told_apart(studied, tmp_path: Path):
+    """One as all together are called, one with no printable end, and two that are equal as far as they are shown."""
+    _, _, found = studied
+    names = {0: "all classes", 1: "x" * 200 + "y", 2: "x" * 200 + "z\n\ud800"}
+    chart = block_chart(found.blocks[0], names)
+    domain = chart.to_dict()["vconcat"][0]["layer"][1]["encoding"]["color"]["scale"]["domain"]
+    assert len(set(domain)) == 4
+    assert all(len(name) < 40 and name.isprintable() for name in domain)
+    save(chart, tmp_path / "block.svg")
+    assert "all classes (2)" in (tmp_path / "block.svg").read_text()
+
+
 def test_every_variant_that_comes_along_is_a_gate():
     from search_space.variants import FAMILIES
     from search_space.variants.gate import Gate

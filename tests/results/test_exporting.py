@@ -8,11 +8,21 @@ from typing import Any
 
 import pytest
 import torch
-from exports import ATTRIBUTES, mixed_architecture, quick_export, sign_again, study_of, trained_network, trial_of
+from exports import (
+    ATTRIBUTES,
+    CLASS_NAMES,
+    mixed_architecture,
+    quick_export,
+    sign_again,
+    study_of,
+    trained_network,
+    trial_of,
+)
 from safetensors.torch import save_file
 
 import results
 from results import Study, TrialRecord
+from results.export_readme import readme
 from results.exporting import Training
 from results.programs import FORMATS, Format
 from results.verifying import VerificationError
@@ -49,7 +59,8 @@ def whole(architecture: Architecture, trained: torch.nn.Module, tmp_path_factory
     """An export with all of its files, which takes seconds to make."""
     folder = tmp_path_factory.mktemp("whole")
     trial = trial_of(architecture, trained, folder / "checkpoint")
-    return results.export(study_of(trial), trial, folder / "best")
+    study = study_of(trial, attributes=ATTRIBUTES | {"class_names": CLASS_NAMES})
+    return results.export(study, trial, folder / "best")
 
 
 @pytest.fixture
@@ -108,6 +119,7 @@ def test_the_files_of_an_export(whole, architecture) -> None:
             "accuracy": 0.875,
         },
         "data": {"name": "digits"},
+        "class_names": CLASS_NAMES,
         "config": {"data": {"name": "digits"}, "recipe": {"lr": 0.1}, "search": {"seed": 4}},
         "normalisation": {"mean": [0.5], "std": [0.25]},
         "versions": {"torch": "2.15"},
@@ -126,7 +138,7 @@ def test_every_way_of_loading_in_the_readme_runs(whole, trained, architecture, m
     monkeypatch.chdir(whole.parent)
     names: dict[str, Any] = {}
     ways = (whole / "README.md").read_text().split("```python\n")[1:]
-    assert len(ways) == 4
+    assert len(ways) == 5
     for way in ways:
         exec(way.split("```")[0], names)
         for count in (3, 8):
@@ -134,7 +146,24 @@ def test_every_way_of_loading_in_the_readme_runs(whole, trained, architecture, m
             with torch.no_grad():
                 given = torch.from_numpy(names["run"](images.numpy())) if "run" in names else names["model"](images)
                 torch.testing.assert_close(given, trained(images), rtol=1e-4, atol=1e-4)
+    logits = torch.eye(10).flip(0)
+    assert names["predicted"](logits) == names["predicted"](logits.numpy()) == CLASS_NAMES[::-1]
     assert names["features"].channels == {"layer1": 8, "layer2": 16, "layer3": 32}
+
+
+@pytest.mark.slow
+def test_every_file_knows_the_names_of_the_classes(whole) -> None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(whole / "model.onnx")
+    assert json.loads(session.get_modelmeta().custom_metadata_map["class_names"]) == CLASS_NAMES
+    extra = {"class_names": ""}
+    torch.export.load(whole / "model.pt2", extra_files=extra)
+    assert json.loads(extra["class_names"]) == CLASS_NAMES
+    assert results.load(whole).class_names == tuple(CLASS_NAMES)
+    block = (whole / "README.md").read_text().split("```text\n")[1].split("\n```")[0]
+    assert [json.loads(line.partition("  ")[2]) for line in block.splitlines()] == CLASS_NAMES
+    assert all(character.isprintable() for line in block.split("\n") for character in line)
 
 
 @pytest.mark.slow
@@ -147,6 +176,38 @@ def test_no_path_of_this_machine_and_no_pickle_is_in_an_export(whole) -> None:
             assert here not in content, name
             is_pickle = content.startswith(b"\x80") and content.endswith(b".")
             assert not (is_pickle or content.startswith(b"PK\x03\x04")), name  # the second is what torch.save writes
+
+
+@pytest.mark.parametrize("names", [None, "cat", [], ["a"] * 9, [1] * 10, {"0": "a"}])
+def test_names_that_are_not_those_of_the_networks_classes_are_left_out(trial, target, names: object) -> None:
+    attributes = ATTRIBUTES if names is None else ATTRIBUTES | {"class_names": names}
+    folder = quick_export(study_of(trial, attributes=attributes), trial, target)
+    assert json.loads((folder / "metadata.json").read_text())["class_names"] is None
+    assert results.load(folder).class_names is None
+    assert "class" not in (folder / "README.md").read_text()
+
+
+def test_a_training_in_full_from_before_names_were_recorded_has_those_of_the_search(
+    study, trial, architecture, target, tmp_path
+) -> None:
+    again = trial_of(architecture, build(architecture, seed=8).eval(), tmp_path / "again")
+    evaluation = study_of(again, "final", ATTRIBUTES | {"fingerprints": {"test": "x"}})
+    search = study_of(trial, attributes=ATTRIBUTES | {"class_names": CLASS_NAMES})
+    quick_export(search, trial, target, retrain=lambda: Training(evaluation, again))
+    assert results.load(target).class_names == tuple(CLASS_NAMES)
+
+
+def test_of_many_classes_the_first_are_listed() -> None:
+    wide = Architecture(Backbone("resnet8", 300, (1, 8, 8), options=(("width", 8),)))
+    names = [f"class {number}" for number in range(300)]
+    weights = dict.fromkeys(("trial", "study", "epochs", "trained_on", "accuracy"))
+    verified = {"largest_difference": {"model.safetensors": 0.0}}
+    metadata = {"trial": 1, "study": "s", "flops": 1, "params": 1, "weights": weights, "verified": verified}
+    text = readme("best", wide, metadata | {"class_names": names})
+    assert "(the first 20 of 300)" in text
+    assert '19  "class 19"' in text
+    assert "class 20" not in text
+    assert "model.onnx" not in text
 
 
 def test_an_empty_directory_is_used(study, trial, target) -> None:

@@ -237,15 +237,31 @@ def test_names_of_checksums_are_no_paths(export: Path, tmp_path: Path) -> None:
         ('{"sha256": []}', "sha256 is of the type list"),
         ('{"sha256": {}, "study": 3}', "study is of the type int"),
         ('{"sha256": {}, "config": []}', "config is of the type list"),
+        ('{"sha256": {}, "class_names": {"0": "cat"}}', "class_names is of the type dict"),
         (" " * (1 << 24) + "{}", "more than 16,777,216 bytes"),
         ('{"sha256": {"architecture.yaml": {}}}', "is not what was exported"),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_metadata_of_wrong_types(export: Path, text: str, match: str) -> None:
     (export / "metadata.json").write_text(text)
     with pytest.raises(InputError, match=match):
         results.load(export)
+
+
+@pytest.mark.parametrize("names", [[], ["a"] * 9, ["a"] * 11, [1] * 10, [None] * 10, [["a"]] * 10])
+def test_class_names_that_are_none(export: Path, names: list[object]) -> None:
+    metadata = json.loads((export / "metadata.json").read_text())
+    (export / "metadata.json").write_text(json.dumps(metadata | {"class_names": names}))
+    with pytest.raises(InputError, match="class_names must be a list of 10 texts"):
+        results.load(export)
+
+
+def test_an_export_from_before_class_names(export: Path) -> None:
+    metadata = json.loads((export / "metadata.json").read_text())
+    del metadata["class_names"]
+    (export / "metadata.json").write_text(json.dumps(metadata))
+    assert results.load(export).class_names is None
 
 
 OWN_CODE = """

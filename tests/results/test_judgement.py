@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import random
+from dataclasses import replace
 from statistics import fmean, stdev
 
 import numpy as np
@@ -236,6 +237,18 @@ def test_entries_and_comparisons_are_those_of_the_trials(evaluation):
     assert [e.label for e in found.entries] == ["winner", *baselines]
     assert [(c.entry, c.against) for c in found.comparisons] == [("winner", label) for label in baselines]
     assert all(c.p is None or c.adjusted_p >= c.p for c in found.comparisons)
+
+
+def test_further_metrics_are_those_of_the_trials_that_count():
+    figures = {"balanced_accuracy": 0.25, "loss": math.inf, "text": "x"}
+    trials = [
+        replace(trial(0, "winner", 3, 0.5), metrics=figures),
+        replace(trial(1, "winner", 1, 0.5), metrics=figures | {"balanced_accuracy": 0.75}),
+        replace(trial(2, "winner", 2, None, "FAIL"), metrics=figures),
+    ]
+    (found,) = judge(trials).entries
+    assert found.metrics == {"balanced_accuracy": {1: 0.75, 3: 0.25}}
+    assert found.to_json()["metrics"] == {"balanced_accuracy": {"1": 0.75, "3": 0.25}}
 
 
 @given(EVALUATIONS)

@@ -2,7 +2,9 @@
 
 import json
 import shlex
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
@@ -203,12 +205,36 @@ def test_text_from_a_study_is_text(url: str, new_study: Callable[..., optuna.Stu
 # Odd studies
 
 
+def test_classes_are_named_and_a_clicked_trial_shows_each(searched: optuna.Study, url: str) -> None:
+    searched.set_user_attr("class_names", [HOSTILE, "dog\n", "\ud800"])
+    (trial, *_) = [trial for trial in searched.trials if trial.state == TrialState.COMPLETE]
+    ending = trial.user_attrs["ending"] | {"class_accuracies": [1.0, 0.123456, None]}
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db, db:  # Optuna does not change what has ended
+        db.execute(
+            "UPDATE trial_user_attributes SET value_json = ? WHERE key = 'ending' AND trial_id = ?",
+            (json.dumps(ending), trial._trial_id),
+        )
+    page = page_of(url)
+    assert page.count("img") == 0
+    assert f"classes 3: {HOSTILE[:39]}…, dog\\n, \\ud800" in page.text
+    assert page.data["classes"] == [f"{HOSTILE[:39]}…", "dog\\n", "\\ud800"]
+    assert page.data["trials"][str(trial.number)]["by_class"] == [1.0, 0.1235, None]
+
+
+def test_many_classes_are_counted(searched: optuna.Study, url: str) -> None:
+    searched.set_user_attr("class_names", [f"n{number:08}" for number in range(1000)])
+    page = page_of(url)
+    assert "1000: n00000000, n00000001" in page.text
+    assert "and 980 more" in page.text
+    assert page.data["classes"] == []
+
+
 def test_an_empty_study_says_so(url: str, new_study: Callable[..., optuna.Study]) -> None:
     new_study()
     page = page_of(url)
     assert "No answer yet" in page.text
     assert "senas did not make this study" in page.text
-    assert page.data == {"charts": {}, "trials": {}}
+    assert page.data == {"charts": {}, "classes": [], "trials": {}}
 
 
 def test_a_running_search_is_shown_as_far_as_it_is(searched: optuna.Study, url: str) -> None:

@@ -12,6 +12,8 @@ from results import TrialRecord, open_study, studies
 from search_space.errors import InputError
 
 JSON_KEYS = {
+    "metrics",
+    "class_accuracies",
     "objectives",
     "parameters",
     "baseline",

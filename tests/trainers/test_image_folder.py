@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,27 @@ def test_it_is_described_by_its_folders_and_one_image(root: Path) -> None:
     assert describe(config(root)) == (3, (3, 8, 12))
     assert describe(config(root, image_size=16)) == (3, (3, 16, 16))
     assert describe(config(root, image_size=16, resize=20)) == (3, (3, 16, 16))
+
+
+def test_classes_are_named_after_their_folders(root: Path) -> None:
+    for splits in (search_splits(config(root)), final_splits(config(root))):
+        assert splits.class_names == splits.to("cpu").class_names == CLASSES
+
+
+def test_names_that_are_no_text_become_text(root: Path) -> None:
+    for part in ("train", "test"):
+        (root / part / "cow").rename(root / part / os.fsdecode(b"z\xe9bu\n"))
+    names = final_splits(config(root)).class_names
+    assert names == ("ant", "bee", "z\\xe9bu\n")
+
+
+def test_a_test_set_without_a_class_is_told_by_name(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    final_splits(config(root))
+    assert not caplog.records
+    shutil.rmtree(root / "test" / "bee")
+    splits = final_splits(config(root))
+    assert caplog.messages == ["the test set of imagefolder has no image of class 'bee'"]
+    assert set(splits.held_out.labels.tolist()) == {0, 2}
 
 
 def test_every_image_gets_its_own_label(root: Path) -> None:

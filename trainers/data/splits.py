@@ -5,25 +5,35 @@ by :func:`final_splits` only, whose training set is everything that the search s
 """
 
 import hashlib
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 
-from search_space.errors import InputError
+from search_space.errors import InputError, printable
 from trainers.data.config import DataConfig
 from trainers.data.images import Images, Normalization, channel_statistics
 from trainers.data.sources import Source, open_source
 from trainers.data.stratified import Indices, stratified_sample
 
+_NAMED = 5
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """The images to train on, and those, never trained on, that score the network."""
+    """The images to train on, and those, never trained on, that score the network.
+
+    Attributes:
+        class_names: names of the classes in the order of labels, as valid Unicode; None where they have none.
+    """
 
     train: Images
     held_out: Images
+    class_names: tuple[str, ...] | None = None
 
     @cached_property
     def normalization(self) -> Normalization:
@@ -32,7 +42,7 @@ class Splits:
 
     def to(self, device: torch.device | str) -> "Splits":
         """The same images, whose batches come on a device; nothing is copied if they are there."""
-        moved = Splits(self.train.to(device), self.held_out.to(device))
+        moved = Splits(self.train.to(device), self.held_out.to(device), self.class_names)
         vars(moved)["normalization"] = self.normalization  # the same, and not to be reckoned again
         return moved
 
@@ -47,20 +57,27 @@ def search_splits(config: DataConfig) -> Splits:
     """
     source = open_source(config, "train")
     train, validation = _split_off_validation(source, config)
-    return Splits(source.images(train), source.images(validation))
+    return Splits(source.images(train), source.images(validation), _names(source))
 
 
 def final_splits(config: DataConfig) -> Splits:
     """All images that the search trained or validated on, and the test set.
+
+    Classes that have no image in the test set are named in a warning.
 
     Raises:
         InputError: the data set cannot be loaded.
     """
     source = open_source(config, "train")
     test = open_source(config, "test")
+    untested = [_names(source)[label] for label in np.setdiff1d(source.labels, test.labels)]
+    if untested:
+        more = f" and {len(untested) - _NAMED} more" if len(untested) > _NAMED else ""
+        _LOG.warning("the test set of %s has no image of class %s", config.name, _quoted(untested[:_NAMED]) + more)
     return Splits(
         source.images(_within_limit(source, config)),
         test.images(np.arange(len(test.labels), dtype=np.int64)),
+        _names(source),
     )
 
 
@@ -73,6 +90,16 @@ def fingerprint(images: Images) -> str:
     for part in images.identity():
         digest.update(part)
     return digest.hexdigest()[:12]
+
+
+def _names(source: Source) -> tuple[str, ...]:
+    """The names of the classes; bytes of a folder's name that are not UTF-8 become escapes such as ``\\xe9``."""
+    encoded = (name.encode("utf-8", "surrogateescape") for name in source.class_names)
+    return tuple(name.decode("utf-8", "backslashreplace") for name in encoded)
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"'{printable(name)}'" for name in names)
 
 
 def _within_limit(source: Source, config: DataConfig) -> Indices:
