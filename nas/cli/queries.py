@@ -11,6 +11,7 @@ from nas.cli.formats import Format, format_of, write_trials
 from nas.cli.options import DEFAULT_STORAGE, AsJson, MaxFlops, MaxParams, Storage, StudyName, SvgFile
 from nas.cli.render import (
     COUNTED_STATES,
+    accuracy_text,
     console,
     count,
     plain_table,
