@@ -9,7 +9,7 @@ from se_block import se_block
 from torch import nn
 
 from search_space.architecture import Architecture
-from search_space.building import build
+from search_space.building import build, se_module
 from search_space.errors import InputError
 from search_space.space import SearchSpace
 from search_space.spec import SpaceSpec
@@ -115,10 +115,35 @@ class ReluInPlaceOfTheShortcut(nn.Module):
         return x + self.c(self.relu(x))
 
 
-@pytest.mark.parametrize("body", [Statement, ReluInPlaceOfTheShortcut])
+class StatementOnAView(Statement):
+    def forward(self, x):
+        out = self.c(x)
+        view = out.transpose(2, 3)
+        out.add_(x)
+        return F.relu(view)
+
+
+@pytest.mark.parametrize("body", [StatementOnAView, ReluInPlaceOfTheShortcut])
 def test_a_map_changed_in_place_and_used_again_is_refused(backbone, body):
     with pytest.raises(InputError, match="changes a map in place that is used again"):
         trace(backbone(body))
+
+
+@pytest.mark.parametrize("position", AROUND)
+def test_an_addition_in_place_whose_result_is_dropped_is_a_residual_addition(backbone, position):
+    mine = backbone(Statement)
+    (site,) = trace(mine).sites
+    network = build(Architecture(mine, ((site.name, se_block(position, (2,))),))).eval()
+    block, body = network.get_submodule(se_module(site.name)), network.get_submodule("body")
+    x = torch.randn(2, 3, 8, 8)
+    h = F.relu(network.get_submodule("stem")(x))
+    expected = {
+        "standard": lambda: F.relu(block(body.c(h)) + h),
+        "pre": lambda: F.relu(body.c(block(h)) + h),
+        "post": lambda: block(F.relu(body.c(h) + h)),
+        "identity": lambda: F.relu(body.c(h) + block(h)),
+    }[position]()
+    torch.testing.assert_close(network(x), network.get_submodule("fc")(expected.mean((2, 3))))
 
 
 def test_stages_that_share_a_name_are_numbered(backbone):
