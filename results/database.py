@@ -14,7 +14,12 @@ from sqlalchemy.engine import URL, Connection, Engine
 
 from search_space.errors import InputError, first_line
 
-_POSTGRESQL_DISK_FULL = "53100"
+_POSTGRESQL = {
+    "53100": "free some space on the server",
+    "25006": "wait until the server accepts writes",
+}
+"""What to do about errors of PostgreSQL, by their SQLSTATE: a full disk, and a server or DB that only reads."""
+
 _LITTLE = 1 << 20
 """Bytes of free space, less than which an I/O error may be for want of it."""
 
@@ -86,8 +91,8 @@ def remedy(error: BaseException, address: URL) -> str | None:
         None if it is not known. Where it is, the error leaves in the DB all that was committed.
     """
     cause = innermost(error)
-    if getattr(cause, "sqlstate", None) == _POSTGRESQL_DISK_FULL:
-        return "free some space on the server"
+    if (sqlstate := getattr(cause, "sqlstate", None)) in _POSTGRESQL:
+        return _POSTGRESQL[sqlstate]
     if _is_of_space(cause, address):
         return f"free some space in {_folder(address)}"
     match _kind(cause):

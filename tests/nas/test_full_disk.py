@@ -173,6 +173,23 @@ def test_an_error_of_the_db_of_another_cause_is_told_by_its_cause(tmp_path: Path
     closed(storage)
 
 
+def test_a_server_that_only_reads_is_told_with_what_to_do(postgresql) -> None:
+    url = postgresql.new_database()
+    storage, _ = begun(url)
+    closed(storage)
+    engine = writing_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"ALTER DATABASE {engine.url.database} SET default_transaction_read_only = on")
+    engine.dispose()
+    storage = open_storage(url)
+    told = (
+        r"read-only transaction\. Nothing that it holds is lost: wait until the server accepts writes and run the same"
+    )
+    with pytest.raises(StorageFailedError, match=told), failures_explained(url):
+        storage.set_study_user_attr(1, "key", 1)
+    closed(storage)
+
+
 @pytest.mark.slow
 def test_a_search_whose_db_runs_out_of_space_goes_on_when_there_is_some(senas: Senas) -> None:
     disk = senas.folder / "disk"
