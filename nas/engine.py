@@ -14,14 +14,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from traceback import format_exc
-from typing import Any
+from typing import Any, cast
 
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.asha import Asha, Verdict
 from nas.objectives import Entry, Objective, losses_of, values_at
 from nas.proposer import Proposal, Proposes
-from nas.record import Candidate, Ending, StudyRecord, costs_of, history_of, seed_of
+from nas.record import (
+    Candidate,
+    EndedElsewhereError,
+    Ending,
+    EndState,
+    StudyRecord,
+    costs_of,
+    history_of,
+    seed_of,
+)
 from nas.stall import StallRule
 from search_space.architecture import Architecture
 from search_space.costs import Cost
@@ -258,6 +267,19 @@ class Engine:
             costs: those that were measured as the trial started.
             class_accuracies: accuracy on each class after the last epoch of the full budget; recorded at its end.
         """
+        try:
+            return self._report(number, history, costs, class_accuracies)
+        except EndedElsewhereError as error:
+            self._take_as_ended(error)
+            return Verdict.STOP
+
+    def _report(
+        self,
+        number: int,
+        history: Sequence[Entry],
+        costs: Mapping[str, float] | None,
+        class_accuracies: Sequence[float | None],
+    ) -> Verdict:
         trial = self._trials[number]
         if costs and any(trial.costs.get(name) != value for name, value in costs.items()):
             trial.costs |= costs
@@ -291,14 +313,22 @@ class Engine:
     def fail(self, number: int, reason: str, traceback: str | None = None) -> None:
         """A trial broke by a fault of its own, such as a loss that is not a number."""
         trial = self._trials[number]
-        self._end(trial, Ending("FAIL", trial.history, reason=reason, traceback=traceback))
-        self._proposer.fail(trial.architecture)
+        try:
+            self._end(trial, Ending("FAIL", trial.history, reason=reason, traceback=traceback))
+        except EndedElsewhereError as error:
+            self._take_as_ended(error)
+        else:
+            self._proposer.fail(trial.architecture)
 
     def lose(self, number: int, reason: str) -> None:
         """The process of a trial was lost: it goes on from its last checkpoint, a bounded number of times in a row."""
         trial = self._trials[number]
         trial.lost.append({"epoch": len(trial.history), "reason": reason})
-        self._record.write_losses_of_its_process(number, trial.lost)
+        try:
+            self._record.write_losses_of_its_process(number, trial.lost)
+        except EndedElsewhereError as error:
+            self._take_as_ended(error)
+            return
         in_a_row = sum(loss["epoch"] == len(trial.history) for loss in trial.lost)
         if in_a_row > self._settings.retries:
             times = f" ({in_a_row} times in a row at epoch {len(trial.history) + 1})" if in_a_row > 1 else ""
@@ -424,7 +454,10 @@ class Engine:
     def _stop_the_paused(self) -> None:
         for number in list(self._paused):
             del self._paused[number]
-            self._stop(self._trials[number])
+            try:
+                self._stop(self._trials[number])
+            except EndedElsewhereError as error:
+                self._take_as_ended(error)
 
     def _complete(self, trial: _Trial, class_accuracies: Sequence[float | None]) -> None:
         values = values_at(self._objectives, trial.history[-1], trial.costs)
@@ -437,8 +470,22 @@ class Engine:
         reached = values_at(self._objectives, trial.history[-1], trial.costs)
         self._proposer.stop(trial.architecture, reached, self._shortfall(trial))
 
+    def _take_as_ended(self, ended: EndedElsewhereError) -> None:
+        """Leave a trial as another program has ended it, and go on with the others."""
+        found, trial = ended.found, self._trials[ended.found.number]
+        log.warning("%s: it is left as that, and the search continues with the others", ended)
+        state, values = cast(EndState, found.state.name), found.values
+        self._note_the_end(trial, Ending(state, trial.history, values, reason="ended by another program"))
+        if values is None:
+            self._proposer.fail(trial.architecture)
+        else:
+            self._proposer.complete(trial.architecture, values)
+
     def _end(self, trial: _Trial, ending: Ending) -> None:
         self._record.end(trial.number, ending)
+        self._note_the_end(trial, ending)
+
+    def _note_the_end(self, trial: _Trial, ending: Ending) -> None:
         trial.ended = True
         self._let_go(trial.number)
         self._withdraw(trial.number)

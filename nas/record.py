@@ -58,6 +58,9 @@ class Candidate:
     seed: int | None = None
 
 
+EndState = Literal["COMPLETE", "PRUNED", "FAIL"]
+
+
 @dataclass(frozen=True)
 class Ending:
     """How a trial ended.
@@ -70,7 +73,7 @@ class Ending:
             images. Empty where it is not known.
     """
 
-    state: Literal["COMPLETE", "PRUNED", "FAIL"]
+    state: EndState
     history: Sequence[Entry] = ()
     values: Sequence[float] | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -100,6 +103,22 @@ class Facts:
     weights: Mapping[str, str] = field(default_factory=dict)
     database: str | None = None
     class_names: Sequence[str] | None = None
+
+
+class EndedElsewhereError(Exception):
+    """Another program has ended a trial that the search was about to write to.
+
+    Attributes:
+        found: the trial as the study DB has it.
+    """
+
+    def __init__(self, found: FrozenTrial) -> None:
+        super().__init__(f"trial {found.number} was ended by another program as {found.state.name}")
+        self.found = found
+
+
+class StudyDeletedError(RuntimeError):
+    """Another program has deleted the study that the search writes."""
 
 
 class StudyRecord:
@@ -222,22 +241,22 @@ class StudyRecord:
 
     def write_history(self, number: int, history: Sequence[Entry]) -> None:
         """Records what each epoch measured; epochs that were recorded before are left as they are."""
-        trial_id, done = self._ids[number], self._epochs_written[number]
+        done = self._epochs_written[number]
         if self._keeps_history and len(history) > done:
-            self._write(self._storage.set_trial_user_attr, trial_id, "history", [dict(entry) for entry in history])
+            self._write_of(number, self._storage.set_trial_user_attr, "history", [dict(entry) for entry in history])
         for epoch in range(done + 1, len(history) + 1):
             accuracy = history[epoch - 1].get("accuracy")
             if accuracy is not None:
-                self._write(self._storage.set_trial_intermediate_value, trial_id, epoch, accuracy)
+                self._write_of(number, self._storage.set_trial_intermediate_value, epoch, accuracy)
                 self._epochs_written[number] = epoch
 
     def write_costs(self, number: int, costs: Mapping[str, float]) -> None:
         """Records the costs of a trial, of which one was measured."""
-        self._write(self._storage.set_trial_user_attr, self._ids[number], "costs", dict(costs))
+        self._write_of(number, self._storage.set_trial_user_attr, "costs", dict(costs))
 
     def write_losses_of_its_process(self, number: int, losses: Sequence[Mapping[str, Any]]) -> None:
         """Records how often a trial's process was lost: after which epoch, and why."""
-        self._write(self._storage.set_trial_user_attr, self._ids[number], "lost", [dict(loss) for loss in losses])
+        self._write_of(number, self._storage.set_trial_user_attr, "lost", [dict(loss) for loss in losses])
 
     def end(self, number: int, ending: Ending) -> None:
         """Ends a trial. COMPLETE alone has values, so that no other can pass for a finished one."""
@@ -252,16 +271,16 @@ class StudyRecord:
             said["reason"] = ending.reason
         if ending.traceback is not None:
             said["traceback"] = ending.traceback
-        self._write(self._storage.set_trial_user_attr, self._ids[number], "ending", said)
+        self._write_of(number, self._storage.set_trial_user_attr, "ending", said)
         self._carry_out(number, said)
 
     def _carry_out(self, number: int, ending: Mapping[str, Any]) -> None:
         self.write_history(number, ending.get("history", ()))
         for said, name in (("reason", "fail_reason"), ("traceback", "traceback")):
             if said in ending:
-                self._write(self._storage.set_trial_user_attr, self._ids[number], name, ending[said])
+                self._write_of(number, self._storage.set_trial_user_attr, name, ending[said])
         state = TrialState[ending["state"]]
-        self._write(self._end_once, self._ids[number], state, ending.get("values"))
+        self._write_of(number, self._end_once, state, ending.get("values"))
 
     def _settle(self) -> None:
         """Brings ends that were cut short to their end."""
@@ -276,7 +295,28 @@ class StudyRecord:
             self._guard()
             return call(*arguments)
 
-        return patiently(guarded)
+        try:
+            return patiently(guarded)
+        except KeyError as error:  # which is what Optuna says of a study or a trial that does not exist
+            studies = {study._study_id for study in patiently(self._storage.get_all_studies)}
+            if self._study_id in studies:
+                raise
+            raise StudyDeletedError(
+                "another program has deleted the study from the study DB, so the search ends. Its checkpoints are "
+                f"still in {self._checkpoints}; start the same command again to begin the study anew"
+            ) from error
+
+    def _write_of(self, number: int, call: Callable[..., object], *arguments: Any) -> None:
+        """Write something of a trial, as :meth:`_write` does.
+
+        Raises:
+            EndedElsewhereError: another program has ended the trial.
+        """
+        trial_id = self._ids[number]
+        try:
+            self._write(call, trial_id, *arguments)
+        except optuna.exceptions.UpdateFinishedTrialError as error:
+            raise EndedElsewhereError(patiently(self._storage.get_trial, trial_id)) from error
 
     def _create_once(self, template: FrozenTrial, attempt: int) -> tuple[int, int]:
         """Creates a trial, unless an attempt before did and only its answer was lost."""

@@ -37,7 +37,8 @@ def create_by_rows(engine: sa.Engine) -> CreateTrial:
         with engine.begin() as connection:
             # As Optuna does it, so that two writers cannot take one number.
             study = sa.select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == study_id)
-            connection.execute(study.with_for_update())
+            if connection.execute(study.with_for_update()).one_or_none() is None:
+                raise KeyError(f"there is no study with the id {study_id}")
             last = sa.select(sa.func.max(_TRIALS.c.number)).where(_TRIALS.c.study_id == study_id)
             known = connection.execute(last).scalar_one()
             number = 0 if known is None else known + 1

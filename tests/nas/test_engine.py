@@ -5,7 +5,7 @@ import json
 
 import pytest
 from optuna.storages import InMemoryStorage
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from nas.asha import Verdict
 from nas.assembly import make_engine
@@ -13,8 +13,9 @@ from nas.config import parse_config
 from nas.driver import _as_begun
 from nas.engine import Listener
 from nas.plan import plan
-from nas.record import Facts, StudyRecord
-from nas.storage import open_storage
+from nas.record import Facts, StudyDeletedError, StudyRecord
+from nas.storage import open_storage, writing_engine
+from nas.trial_rows import create_by_rows
 from search_space.errors import InputError
 
 EPOCHS = 8
@@ -502,3 +503,50 @@ def test_top5_of_few_classes_is_refused(tmp_path):
     )
     with pytest.raises(InputError, match="objective top5: of 3 classes every network has all among its first five"):
         plan(config)
+
+
+# what other programs do to the study meanwhile
+
+
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL], ids=lambda s: s.name)
+@pytest.mark.parametrize("then", ["goes on", "ends", "breaks", "is lost"])
+def test_a_trial_that_another_program_has_ended_is_left_as_that_and_the_search_continues(state, then):
+    searched = Searched(trials=8)
+    first, second = searched.start(), searched.start()
+    values = [0.99, 1000.0] if state == TrialState.COMPLETE else None
+    searched.storage.set_trial_state_values(searched.trials()[first.number]._trial_id, state, values)
+    history = [{"accuracy": 0.5}] * (EPOCHS if then == "ends" else 2)
+    if then == "breaks":
+        searched.engine.fail(first.number, "a fault of its own")
+    elif then == "is lost":
+        searched.engine.lose(first.number, "killed")
+    else:
+        assert searched.engine.report(first.number, history) is Verdict.STOP
+    searched.engine.report(second.number, [{"accuracy": 0.5}] * EPOCHS)
+    searched.run()
+    found = searched.trials()
+    assert (found[first.number].state, found[first.number].values) == (state, values)
+    assert "ending" not in found[first.number].user_attrs
+    assert len(found) == 8
+    assert searched.engine.finished
+    searched.again()  # and a study with such a trial can be gone on with
+    assert not searched.engine.has_work
+
+
+def test_a_study_that_another_program_has_deleted_ends_the_search_with_a_line(tmp_path):
+    searched = Searched()
+    searched.storage = open_storage(f"sqlite:///{tmp_path / 'senas.db'}")
+    searched.again()
+    trial = searched.start()
+    (study,) = searched.storage.get_all_studies()
+    searched.storage.delete_study(study._study_id)
+    with pytest.raises(StudyDeletedError, match=r"another program has deleted the study .* start the same command"):
+        searched.engine.report(trial.number, [{"accuracy": 0.5}])
+
+
+def test_no_trial_is_created_in_a_study_that_was_deleted(tmp_path):
+    url = f"sqlite:///{tmp_path / 'senas.db'}"
+    open_storage(url)
+    create = create_by_rows(writing_engine(url))
+    with pytest.raises(KeyError, match="there is no study"):
+        create(7, create_trial(state=TrialState.RUNNING))
