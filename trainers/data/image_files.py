@@ -115,7 +115,7 @@ class ImageFiles:
         try:
             return os.stat(file).st_size  # noqa: PTH116 - millions of times
         except OSError as error:
-            raise _out_of_reach(file, error) from error
+            raise out_of_reach(file, error) from error
 
 
 def decode(files: ImageFiles, frame: Size) -> tuple[Pixels, list[int]]:
@@ -168,6 +168,11 @@ def size_of(file: str | Path) -> Size:
         if not may_turn(image, file):
             return size
         return _attempt(file, lambda: orientation_of(image)).swapped(size)
+
+
+def out_of_reach(path: str | Path, error: OSError) -> InputError:
+    """Return the error for a file or folder that the system does not let us read."""
+    return InputError(f"cannot open {path} ({error.strerror}): mend that, or remove it from the data set")
 
 
 def _bytes(count: int, frame: Size) -> int:
@@ -230,12 +235,8 @@ def _attempt(file: str | Path, step: Callable[[], _T]) -> _T:
 
 def _unreadable(file: str | Path, error: Exception) -> InputError:
     if isinstance(error, OSError) and error.errno is not None:  # the system's fault, not the image's
-        return _out_of_reach(file, error)
+        return out_of_reach(file, error)
     reason = " ".join(str(error).split())
     return CorruptImageError(
         f"cannot read the image {file} ({reason}): replace or remove it, or set data.corrupt: skip"
     )
-
-
-def _out_of_reach(file: str | Path, error: OSError) -> InputError:
-    return InputError(f"cannot open {file} ({error.strerror}): mend that, or remove it from the data set")

@@ -5,6 +5,7 @@ by :func:`final_splits` only, whose training set is everything that the search s
 """
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,9 +14,12 @@ import torch
 
 from search_space.errors import InputError
 from trainers.data.config import DataConfig
+from trainers.data.copies import warn_of_equal_images
 from trainers.data.images import Images, Normalization, channel_statistics
 from trainers.data.sources import Source, open_source
 from trainers.data.stratified import Indices, stratified_sample
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +50,11 @@ def search_splits(config: DataConfig) -> Splits:
         InputError: the data set cannot be loaded, or a class has too few images for both parts.
     """
     source = open_source(config, "train")
+    _tell_what_is_left_out(source)
     train, validation = _split_off_validation(source, config)
-    return Splits(source.images(train), source.images(validation))
+    splits = Splits(source.images(train), source.images(validation))
+    warn_of_equal_images(splits.train, splits.held_out, "validation")
+    return splits
 
 
 def final_splits(config: DataConfig) -> Splits:
@@ -58,10 +65,13 @@ def final_splits(config: DataConfig) -> Splits:
     """
     source = open_source(config, "train")
     test = open_source(config, "test")
-    return Splits(
+    _tell_what_is_left_out(source, test)
+    splits = Splits(
         source.images(_within_limit(source, config)),
         test.images(np.arange(len(test.labels), dtype=np.int64)),
     )
+    warn_of_equal_images(splits.train, splits.held_out, "test")
+    return splits
 
 
 def fingerprint(images: Images) -> str:
@@ -73,6 +83,12 @@ def fingerprint(images: Images) -> str:
     for part in images.identity():
         digest.update(part)
     return digest.hexdigest()[:12]
+
+
+def _tell_what_is_left_out(*sources: Source) -> None:
+    for source in sources:
+        if source.left_out is not None:
+            _LOG.warning("%s", source.left_out)
 
 
 def _within_limit(source: Source, config: DataConfig) -> Indices:
