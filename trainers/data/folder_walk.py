@@ -12,6 +12,7 @@ from typing import NamedTuple
 from trainers.data.image_files import out_of_reach
 
 _STATS_AT_ONCE = 16
+_STATS_PER_TASK = 256
 
 Identity = tuple[int, int]
 """The device and inode of a file, which all of its names share."""
@@ -90,8 +91,9 @@ def same_files(files: Sequence[FoundFile]) -> list[list[FoundFile]]:
 
 def identities(paths: Sequence[str]) -> list[Identity | None]:
     """Return the device and inode of the file that each path leads to; None where it leads to none."""
+    parts = [paths[start : start + _STATS_PER_TASK] for start in range(0, len(paths), _STATS_PER_TASK)]
     with ThreadPoolExecutor(_STATS_AT_ONCE) as threads:  # that wait for a network's file system
-        return list(threads.map(_identity, paths, chunksize=256))
+        return [identity for found in threads.map(lambda part: list(map(_identity, part)), parts) for identity in found]
 
 
 def entries(folder: str | Path) -> list[os.DirEntry[str]]:
