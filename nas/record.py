@@ -36,6 +36,10 @@ from search_space.errors import InputError
 _T = TypeVar("_T")
 _SEED = "seed"
 _PERHAPS_HELD_OTHERWISE = "; or, if there was more memory or less, say by data.stream whether they were streamed then"
+_PERHAPS_READ_OTHERWISE = (
+    "; or, if senas was updated, it may read more files now, or see orientation, transparency and 16 bits that it did "
+    "not then (docs/data.md)"
+)
 _LAST_SEED = 2**32 - 1
 
 log = logging.getLogger(__name__)
@@ -431,10 +435,18 @@ def _check_that_it_goes_on(config: Config, facts: Facts, attributes: Mapping[str
     if other:
         raise InputError(
             f"the {' and '.join(other)} images of {config.data.name} are not those that study '{config.study}' was "
-            f"begun with (fingerprint {fingerprints.get(other[0])}, now {facts.fingerprints[other[0]]}): "
+            f"begun with ({_counted(attributes.get('images'), facts, other[0])}fingerprint "
+            f"{fingerprints.get(other[0])}, now {facts.fingerprints[other[0]]}): "
             "bring the images back, or begin another study with --study"
             + (_PERHAPS_HELD_OTHERWISE if config.data.stream is None and config.data.root is not None else "")
+            + (_PERHAPS_READ_OTHERWISE if config.data.in_files else "")
         )
+
+
+def _counted(before: Mapping[str, int] | None, facts: Facts, split: str) -> str:
+    """How many images there were and are, if that is known to differ."""
+    then, now = (before or {}).get(split), facts.images.get(split)
+    return f"{then:,} images, now {now:,}; " if then is not None and now is not None and then != now else ""
 
 
 def _listed(values: Mapping[str, Any], keys: Iterable[str]) -> str:

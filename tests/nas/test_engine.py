@@ -374,6 +374,16 @@ def test_a_study_that_does_not_know_its_weights_file_goes_on():
     StudyRecord.open(storage, config, searched.planned.objectives, facts)
 
 
+def test_a_refusal_of_other_images_says_how_many_there_were_and_are():
+    searched = Searched()
+    (study,) = searched.storage.get_all_studies()
+    searched.storage.set_study_user_attr(study._study_id, "images", {"training": 44, "validation": 11})
+    for images, said in (({"training": 64}, "44 images, now 64; "), ({"training": 44}, ""), ({}, "")):
+        other = dataclasses.replace(FACTS, fingerprints={"training": "c", "validation": "b"}, images=images)
+        with pytest.raises(InputError, match=rf"was begun with \({said}fingerprint a, now c\)"):
+            StudyRecord.open(searched.storage, searched.config, searched.planned.objectives, other)
+
+
 def test_every_run_is_remembered_with_its_versions():
     searched = Searched()
     searched.again()

@@ -94,6 +94,11 @@ class DataConfig(BaseModel):
     stream: bool | None = None
     corrupt: Literal["refuse", "skip"] = "refuse"
 
+    @property
+    def in_files(self) -> bool:
+        """Whether each image is a file of its own."""
+        return self.name == IMAGE_FOLDER or KNOWN_DATASETS[self.name].in_files
+
     @field_validator("name")
     @classmethod
     def _is_known(cls, name: str) -> str:

@@ -1,10 +1,11 @@
 """Images in files, read by threads: Pillow decodes and scales without Python's lock. Nothing here imports torch."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,12 @@ from PIL import Image
 
 from search_space.errors import InputError
 from trainers.data.memory import available_memory
+from trainers.data.orientation import may_turn, orientation_of
+from trainers.data.rgb import as_rgb
 from trainers.data.windows import CentralWindow, Size, Window, Windows
 
 Pixels = NDArray[np.uint8]
+_T = TypeVar("_T")
 
 FILES_PER_TASK = 8
 """How many files a thread reads before it asks for more."""
@@ -25,7 +29,7 @@ _GIB = 2**30
 
 
 class CorruptImageError(InputError):
-    """A file that is no image, or only a part of one."""
+    """A file whose image cannot be decoded, or has values that cannot be taken for brightness."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +115,7 @@ class ImageFiles:
         try:
             return os.stat(file).st_size  # noqa: PTH116 - millions of times
         except OSError as error:
-            raise _out_of_reach(file, error) from error
+            raise out_of_reach(file, error) from error
 
 
 def decode(files: ImageFiles, frame: Size) -> tuple[Pixels, list[int]]:
@@ -154,13 +158,21 @@ def name_some(files: ImageFiles, indices: Sequence[int]) -> str:
 
 
 def size_of(file: str | Path) -> Size:
-    """The size of the image in a file, from its header.
+    """The size of the image in a file as it is shown, from its header.
 
     Raises:
         CorruptImageError: it cannot be read.
     """
-    with _open(file) as image:
-        return image.height, image.width
+    with _attempt(file, lambda: Image.open(file)) as image:
+        size = image.height, image.width
+        if not may_turn(image, file):
+            return size
+        return _attempt(file, lambda: orientation_of(image)).swapped(size)
+
+
+def out_of_reach(path: str | Path, error: OSError) -> InputError:
+    """Return the error for a file or folder that the system does not let us read."""
+    return InputError(f"cannot open {path} ({error.strerror}): mend that, or remove it from the data set")
 
 
 def _bytes(count: int, frame: Size) -> int:
@@ -177,18 +189,22 @@ def _check_that_they_fit(count: int, frame: Size) -> None:
 
 
 def _read(file: str, windows: Windows, size: Size, only: Size | None) -> Pixels:
-    with _open(file) as image:
-        _check_size(file, (image.height, image.width), only)
-        window = windows.within(image.height, image.width)
-        height, width = _decode_no_larger_than_needed(image, window, size)
-        try:
-            image.load()
-            rgb = image if image.mode == "RGB" else image.convert("RGB")
-        except Exception as error:  # Pillow's parsers raise whatever a broken file makes them raise
-            raise _unreadable(file, error) from error
+    with _attempt(file, lambda: Image.open(file)) as image:
+        orientation = _attempt(file, lambda: orientation_of(image))
+        shown = orientation.swapped((image.height, image.width))
+        _check_size(file, shown, only)
+        window = orientation.stored(windows.within(*shown))
+        wanted = orientation.swapped(size)
+        height, width = _decode_no_larger_than_needed(image, window, wanted)
+        rgb = _attempt(file, lambda: _decoded(image))
         top, left, tall, wide = window * (height, width, height, width)
-        seen = rgb.resize(size[::-1], Image.Resampling.BILINEAR, (left, top, left + wide, top + tall))
-    return np.asarray(seen).transpose(2, 0, 1)
+        seen = rgb.resize(wanted[::-1], Image.Resampling.BILINEAR, (left, top, left + wide, top + tall))
+    return orientation.shown(np.asarray(seen)).transpose(2, 0, 1)
+
+
+def _decoded(image: Image.Image) -> Image.Image:
+    image.load()
+    return as_rgb(image)
 
 
 def _check_size(file: str, size: Size, only: Size | None) -> None:
@@ -209,21 +225,18 @@ def _decode_no_larger_than_needed(image: Image.Image, window: Window, size: Size
     return height, width
 
 
-def _open(file: str | Path) -> Image.Image:
+def _attempt(file: str | Path, step: Callable[[], _T]) -> _T:
+    """Have Pillow do something with a file."""
     try:
-        return Image.open(file)
-    except Exception as error:
+        return step()
+    except Exception as error:  # Pillow's parsers raise whatever a broken file makes them raise
         raise _unreadable(file, error) from error
 
 
 def _unreadable(file: str | Path, error: Exception) -> InputError:
     if isinstance(error, OSError) and error.errno is not None:  # the system's fault, not the image's
-        return _out_of_reach(file, error)
+        return out_of_reach(file, error)
     reason = " ".join(str(error).split())
     return CorruptImageError(
         f"cannot read the image {file} ({reason}): replace or remove it, or set data.corrupt: skip"
     )
-
-
-def _out_of_reach(file: str | Path, error: OSError) -> InputError:
-    return InputError(f"cannot open {file} ({error.strerror}): mend that, or remove it from the data set")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from search_space.errors import InputError
+from trainers.data.image_files import ImageFiles
 from trainers.data.resampling import cut
 from trainers.data.windows import CentralWindow, RandomWindows, Size
 from trainers.moving import moved
@@ -40,6 +41,10 @@ class Images(Protocol):
     def size(self) -> Size:
         """What comes in batches is so many pixels high and wide."""
 
+    @property
+    def files(self) -> ImageFiles | None:
+        """The files that the images are from, in their order; None if they have no files of their own."""
+
     def __len__(self) -> int: ...
 
     def to(self, device: torch.device | str) -> Self:
@@ -65,7 +70,8 @@ class Images(Protocol):
 class ImageSet:
     """Images [N, C, H, W] of uint8 from 0 to 255, and their labels [N] of int64 from 0 to ``num_classes`` - 1.
 
-    Evaluation sees the ``view`` of them, which is all of an image if not given.
+    Evaluation sees the ``view`` of them, which is all of an image if not given. The ``files`` that they were decoded
+    from are known where they were; processes that the images are sent to do without.
 
     Raises:
         InputError: there are no images, or labels that are none of the classes.
@@ -75,6 +81,7 @@ class ImageSet:
     labels: Tensor
     num_classes: int
     view: CentralWindow | None = None
+    files: ImageFiles | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
@@ -95,7 +102,7 @@ class ImageSet:
     def __getstate__(self) -> dict[str, Any]:
         """As arrays, whose bytes Ray's object store keeps once a node and all processes there share."""
         arrays = {"images": self.images.cpu().numpy(), "labels": self.labels.cpu().numpy()}
-        return arrays | {"num_classes": self.num_classes, "view": self.view}
+        return arrays | {"num_classes": self.num_classes, "view": self.view, "files": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         with warnings.catch_warnings():

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,11 +30,15 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """One part of a data set: the labels [N], and ``images`` from indices [n] to those images."""
+    """One part of a data set: the labels [N], and ``images`` from indices [n] to those images.
+
+    What its folder holds beside the images is told by ``left_out`` in one line, or None if there is nothing.
+    """
 
     class_names: tuple[str, ...]
     labels: NDArray[np.int64]
     images: Callable[[Indices], Images]
+    left_out: str | None = None
 
 
 def open_source(config: DataConfig, part: Part) -> Source:
@@ -110,7 +114,9 @@ def _image_folder(config: DataConfig, part: Part) -> Source:
 
 def _class_folders(config: DataConfig, part: Part, folder: Path) -> Source:
     classes = image_folder.class_names(folder_of(config))
-    return _in_files(config, part, folder, classes, *image_folder.list_images(folder, classes))
+    listing = image_folder.list_images(folder, classes)
+    source = _in_files(config, part, folder, classes, listing.names, listing.labels)
+    return replace(source, left_out=listing.left_out)
 
 
 def _load(name: str, config: DataConfig, **options: object) -> Any:
@@ -170,7 +176,8 @@ def _in_files(
         left_out = np.setdiff1d(np.arange(len(chosen)), kept)
         if left_out.size:
             _tell(chosen, left_out, labels[indices][kept], labels[indices], class_names)
-        return ImageSet(torch.from_numpy(pixels), torch.from_numpy(labels[indices][kept]), len(class_names), view)
+        decoded = torch.from_numpy(pixels), torch.from_numpy(labels[indices][kept])
+        return ImageSet(*decoded, len(class_names), view, chosen.of(np.array(kept, dtype=np.int64)))
 
     return Source(class_names, labels, stream if streamed else read)
 

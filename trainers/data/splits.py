@@ -15,6 +15,7 @@ import torch
 
 from search_space.errors import InputError, printable
 from trainers.data.config import DataConfig
+from trainers.data.copies import warn_of_equal_images
 from trainers.data.images import Images, Normalization, channel_statistics
 from trainers.data.sources import Source, open_source
 from trainers.data.stratified import Indices, stratified_sample
@@ -56,8 +57,11 @@ def search_splits(config: DataConfig) -> Splits:
         InputError: the data set cannot be loaded, or a class has too few images for both parts.
     """
     source = open_source(config, "train")
+    _tell_what_is_left_out(source)
     train, validation = _split_off_validation(source, config)
-    return Splits(source.images(train), source.images(validation), _names(source))
+    splits = Splits(source.images(train), source.images(validation), _names(source))
+    warn_of_equal_images(splits.train, splits.held_out, "validation")
+    return splits
 
 
 def final_splits(config: DataConfig) -> Splits:
@@ -70,15 +74,18 @@ def final_splits(config: DataConfig) -> Splits:
     """
     source = open_source(config, "train")
     test = open_source(config, "test")
+    _tell_what_is_left_out(source, test)
     untested = [_names(source)[label] for label in np.setdiff1d(source.labels, test.labels)]
     if untested:
         more = f" and {len(untested) - _NAMED} more" if len(untested) > _NAMED else ""
         _LOG.warning("the test set of %s has no image of class %s", config.name, _quoted(untested[:_NAMED]) + more)
-    return Splits(
+    splits = Splits(
         source.images(_within_limit(source, config)),
         test.images(np.arange(len(test.labels), dtype=np.int64)),
         _names(source),
     )
+    warn_of_equal_images(splits.train, splits.held_out, "test")
+    return splits
 
 
 def fingerprint(images: Images) -> str:
@@ -100,6 +107,12 @@ def _names(source: Source) -> tuple[str, ...]:
 
 def _quoted(names: Sequence[str]) -> str:
     return ", ".join(f"'{printable(name)}'" for name in names)
+
+
+def _tell_what_is_left_out(*sources: Source) -> None:
+    for source in sources:
+        if source.left_out is not None:
+            _LOG.warning("%s", source.left_out)
 
 
 def _within_limit(source: Source, config: DataConfig) -> Indices:
