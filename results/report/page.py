@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 import altair as alt
-import yaml
 from altair.utils.schemapi import debug_mode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -38,6 +37,7 @@ from results.report.recommendation import Recommendation, recommend
 from results.report.trial_details import details
 from results.study import Study
 from search_space.summary import summarise
+from search_space.yaml_text import to_yaml
 
 _HERE = Path(__file__).parent
 _MOST_ROWS = 40
@@ -117,7 +117,7 @@ def render(report: Report) -> str:
         facts=_facts(study),
         seeds=_seeds(study),
         runs=[_mapping(run) for run in study.user_attrs.get("runs", [])],
-        config=None if study.config is None else yaml.safe_dump(dict(study.config), sort_keys=False),
+        config=None if study.config is None else to_yaml(study.config),
         summarise=summarise,
         data=_as_script({"charts": charts, "trials": details(report.study, _images(report))}),
         stylesheet=Markup(_palette() + (_HERE / "page.css").read_text()),
