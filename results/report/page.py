@@ -97,7 +97,7 @@ def render(report: Report) -> str:
         vega = aside.submit(_vega)
         with debug_mode(False):  # to check what we write against Vega-Lite's schema takes longer than to write it
             charts = {name: for_page(chart) for name, chart in _charts(report) if chart is not None}
-    scripts = [vega.result(), (_HERE / "page.js").read_text()]
+    scripts = [vega.result(), (_HERE / "page.js").read_text(encoding="utf-8")]
     return environment.get_template("page.html").render(
         report=report,
         study=study,
@@ -120,7 +120,7 @@ def render(report: Report) -> str:
         config=None if study.config is None else to_yaml(study.config),
         summarise=summarise,
         data=_as_script({"charts": charts, "trials": details(report.study, _images(report))}),
-        stylesheet=Markup(_palette() + (_HERE / "page.css").read_text()),
+        stylesheet=Markup(_palette() + (_HERE / "page.css").read_text(encoding="utf-8")),
         scripts=[Markup(script) for script in scripts],
         policy=_policy(scripts),
     )
