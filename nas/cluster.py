@@ -3,7 +3,10 @@
 import logging
 import math
 import os
+import signal
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +17,7 @@ from typing import Any
 import ray
 import torch
 
-from nas import own_packages
+from nas import handshake, own_packages
 from nas.config import Config, ResourcesConfig
 from search_space.errors import InputError, first_line
 from search_space.import_paths import is_import_path
@@ -30,6 +33,7 @@ _SETTINGS = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # failures are recorded with their reason
 }
 _LOOK_EVERY_S = 1.0
+_ANSWERS_WITHIN_S = 15.0
 
 Needs = dict[str, float]
 """CPUs and GPUs, under the keys "cpu" and "gpu"."""
@@ -40,7 +44,7 @@ def connected(address: str | None, config: Config) -> Iterator[None]:
     """Ray on this machine, or a connection to a cluster with senas's own code and the user's on its nodes.
 
     Raises:
-        InputError: no cluster answers at the address.
+        InputError: Ray does not start, or the cluster at the address does not take the connection.
     """
     with _environment(_SETTINGS):
         if ray.is_initialized():  # a driver that runs on the cluster is connected
@@ -53,7 +57,8 @@ def connected(address: str | None, config: Config) -> Iterator[None]:
                 environment["py_modules"] = [*_our_packages(), *_modules_of_the_user(config)]
         where = {"address": address} if address else {"address": "local", "include_dashboard": False}
         try:
-            ray.init(**where, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)
+            with _own_signals():
+                ray.init(**where, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)
         except (ConnectionError, ValueError, RuntimeError) as error:
             what = f"no Ray cluster answers at '{address}'" if address else "Ray does not start on this machine"
             raise InputError(f"{what}: {first_line(error)}") from error
@@ -63,6 +68,44 @@ def connected(address: str | None, config: Config) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def check_that_it_answers(address: str) -> None:
+    """Check within seconds that a Ray cluster answers, unless this process is connected to one.
+
+    A signal ends the check at once.
+
+    Args:
+        address: what ``ray.init`` takes. Only ``HOST:PORT``, ``ray://HOST:PORT`` and ``auto`` are checked.
+
+    Raises:
+        InputError: no cluster answers; the message says why.
+    """
+    if ray.is_initialized() or address in ("", "local") or ("://" in address and not address.startswith("ray://")):
+        return
+    program = [sys.executable, "-P", handshake.__file__, address]
+    try:
+        ended = subprocess.run(
+            program,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, "PYTHONIOENCODING": "utf-8:replace"},
+            timeout=_ANSWERS_WITHIN_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        reason = f"something takes the connection but does not answer as Ray does within {_ANSWERS_WITHIN_S:g} s"
+    else:
+        if ended.returncode == 0:
+            return
+        reason = ended.stdout.strip() or f"the attempt ended with exit code {ended.returncode}"
+    raise InputError(
+        f"no Ray cluster answers at '{address}': {reason}. Start one by ray start --head, or leave out --address to "
+        "run on this machine"
+    )
 
 
 def needs_of_a_trial(resources: ResourcesConfig, nodes: Iterable[Mapping[str, float]]) -> Needs:
@@ -158,6 +201,21 @@ def _strings(data: Any) -> Iterator[str]:
     elif isinstance(data, list | tuple):
         for value in data:
             yield from _strings(value)
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep the signal handlers of this process although Ray sets one for SIGTERM, which exits with code 15."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as end:
+        raise SystemExit(128 + signal.SIGTERM if end.code == signal.SIGTERM else end.code) from end
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 @contextmanager

@@ -14,11 +14,12 @@ from search_space.import_paths import is_import_path
 from search_space.site import recorded_sites
 from search_space.spec import SpaceSpec
 from search_space.weights import Channels, Weights, names_a_file
+from search_space.yaml_text import parse_yaml
 from trainers.data.config import DataConfig
 from trainers.recipe import Recipe
 from trainers.recipes import recipe_values, stretched
 from trainers.schedule import check_length
-from trainers.settings import explain, parse_yaml, read_mapping
+from trainers.settings import explain, read_mapping
 
 SamplerName = Literal["tpe", "nsga2", "nsga3", "gp", "random", "exhaustive", "evolution"]
 

@@ -147,6 +147,8 @@ def carry_out(
         RuntimeError: no checkpoint can be written; what was running goes on the next time.
     """
     listener = listener or Listener()
+    if address is not None:
+        cluster.check_that_it_answers(address)
     if address is not None and is_ray_client(address):
         there = partial(carry_out, prepare, checkpoints=checkpoints)
         return run_on_the_cluster(there, config, storage, address=address, time_budget=time_budget, listener=listener)

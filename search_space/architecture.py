@@ -14,10 +14,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
-
 from search_space.errors import InputError, unknown
 from search_space.widths import variant_of
+from search_space.yaml_text import parse_yaml, to_yaml
 
 Position = Literal["standard", "pre", "post", "identity", "3x3"]
 Squeeze = Literal["avg", "max"]
@@ -212,7 +211,7 @@ class Architecture:
 
     def to_yaml(self) -> str:
         """The text of an architecture.yaml."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None)
+        return to_yaml(self.to_dict(), default_flow_style=None)
 
     @classmethod
     def read(cls, file: Path) -> "Architecture":
@@ -230,16 +229,12 @@ class Architecture:
 
     @classmethod
     def from_yaml(cls, text: str) -> "Architecture":
-        """The inverse of :meth:`to_yaml`, by the safe loader.
+        """The inverse of :meth:`to_yaml`. No code in the text is run.
 
         Raises:
             InputError: the text is not YAML, or not an architecture.
         """
-        try:
-            data = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"not valid YAML: {' '.join(str(error).split())}") from error
-        return cls.from_dict(data)
+        return cls.from_dict(parse_yaml(text, "the architecture"))
 
 
 def _typed(values: Iterable[tuple[str, Setting]]) -> tuple[tuple[object, ...], ...]:

@@ -49,7 +49,7 @@ def is_whole(folder: Path) -> bool:
 
 def read_state(folder: Path) -> dict[str, Any]:
     """What ``state.json`` says: epoch, step, curve, settings, normalization."""
-    state: dict[str, Any] = json.loads((folder / STATE).read_text())
+    state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
     return state
 
 

@@ -1,37 +1,14 @@
-"""Settings as people write them: YAML read as they mean it, and what is wrong in it told in one line."""
+"""Settings in YAML files, and errors in them told in one line."""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from search_space.errors import InputError, unknown
-
-
-class _Loader(yaml.SafeLoader):
-    """The safe loader, reading 1e-3 as a number the way YAML 1.2 and everyone who types it does."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
-
-
-def parse_yaml(text: str, source: str) -> Any:
-    """What a YAML text says.
-
-    Raises:
-        InputError: it is not YAML; the message names the source.
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
+from search_space.yaml_text import parse_yaml
 
 
 def read_mapping(path: Path, kind: str) -> dict[str, Any]:
@@ -47,6 +24,8 @@ def read_mapping(path: Path, kind: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{kind} {path} cannot be read: {error}") from error
     data = parse_yaml(text, str(path))
+    if data is None:
+        raise InputError(f"{kind} {path} is empty: it must hold keys and values")
     if not isinstance(data, dict):
         raise InputError(f"{kind} {path} must hold keys and values, not {type(data).__name__}")
     return data

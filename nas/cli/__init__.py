@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from nas.cli.streams import secure_streams
 from search_space.errors import InputError
 
 COMMANDS = {
@@ -177,15 +178,21 @@ def run() -> NoReturn:
     It ends without Python's own end, which looks at every object once more and takes all modules apart: a quarter of a
     second after ten thousand trials were read, up to two where torch and Ray were loaded.
     """
+    secure_streams()
     try:
         main()
     except SystemExit as end:
         atexit._run_exitfuncs()
-        with suppress(OSError):  # Python's own end tells of an output that takes no more
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(int(end.code or 0))
-        raise
+        code = int(end.code or 0)
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError as error:  # such as a full disk, of which main has told if it failed there
+                if not code:
+                    with suppress(OSError):
+                        _tell(f"{type(error).__name__}: {error}", error, debug=False, code=1)
+                    code = 1
+        os._exit(code)
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

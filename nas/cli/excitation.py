@@ -126,8 +126,9 @@ def _data_config(
     """The data section of the export's search with what was given on top."""
     from pydantic import ValidationError
 
+    from search_space.yaml_text import parse_yaml
     from trainers.data.config import IMAGE_FOLDER, KNOWN_DATASETS, DataConfig
-    from trainers.settings import explain, parse_yaml, read_mapping
+    from trainers.settings import explain, read_mapping
 
     said = _mapping(metadata, "data")
     values = dict(said)

@@ -1,11 +1,11 @@
 """Trials in the formats that programs read."""
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
 from nas.cli.render import json_lines
+from nas.cli.streams import write_utf8
 from results.files import write_bytes
 from results.records import TrialRecord
 from results.rows import to_csv, to_json, to_parquet
@@ -42,7 +42,7 @@ def format_of(said: Format | None, output: Path | None, as_json: bool) -> Format
 def write_trials(
     form: Format, study: Study, trials: Sequence[TrialRecord], columns: Sequence[str] | None, output: Path | None
 ) -> None:
-    """Writes trials to a file, whole or not at all, or to stdout.
+    """Writes trials to a file, whole or not at all, or to stdout, as UTF-8.
 
     Args:
         columns: their names in expressions; the usual ones of the format, if not given.
@@ -51,7 +51,7 @@ def write_trials(
     if output is not None:
         write_bytes(output, content if isinstance(content, bytes) else content.encode())
     elif isinstance(content, str):
-        sys.stdout.write(content)
+        write_utf8(content)
 
 
 def _json(study: Study, trials: Sequence[TrialRecord], columns: Sequence[str] | None) -> str:

@@ -16,6 +16,7 @@ from search_space.architecture import EXCITATIONS, POSITIONS, SQUEEZES, Architec
 from search_space.errors import InputError, unknown
 from search_space.site import RULES, Sites
 from search_space.variants import FAMILIES, Options, family, variant_names
+from search_space.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
     from search_space.space import SearchSpace
@@ -324,12 +325,10 @@ def _backbone(
 
 
 def _option(text: str) -> tuple[str, Option]:
-    import yaml
-
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise InputError(f"--option {text}: write KEY=VALUE, such as stem=cifar")
-    parsed = yaml.safe_load(value)
+    parsed = parse_yaml(value, f"the value of --option {text}")
     if not isinstance(parsed, Option):
         raise InputError(f"--option {text}: the value must be a number, a text, or true or false")
     return key, parsed

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 import altair as alt
-import yaml
 from altair.utils.schemapi import debug_mode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -39,6 +38,7 @@ from results.report.recommendation import Recommendation, recommend
 from results.report.trial_details import details
 from results.study import Study
 from search_space.summary import summarise
+from search_space.yaml_text import to_yaml
 
 _HERE = Path(__file__).parent
 _MOST_ROWS = 40
@@ -106,7 +106,7 @@ def render(report: Report) -> str:
         vega = aside.submit(_vega)
         with debug_mode(False):  # to check what we write against Vega-Lite's schema takes longer than to write it
             charts = {name: for_page(chart) for name, chart in _charts(report) if chart is not None}
-    scripts = [vega.result(), (_HERE / "page.js").read_text()]
+    scripts = [vega.result(), (_HERE / "page.js").read_text(encoding="utf-8")]
     return environment.get_template("page.html").render(
         report=report,
         study=study,
@@ -127,12 +127,12 @@ def render(report: Report) -> str:
         facts=_facts(study),
         seeds=_seeds(study),
         runs=[_mapping(run) for run in study.user_attrs.get("runs", [])],
-        config=None if study.config is None else yaml.safe_dump(dict(study.config), sort_keys=False),
+        config=None if study.config is None else to_yaml(study.config),
         summarise=summarise,
         data=_as_script(
             {"charts": charts, "classes": _few_classes(study), "trials": details(report.study, _images(report))}
         ),
-        stylesheet=Markup(_palette() + (_HERE / "page.css").read_text()),
+        stylesheet=Markup(_palette() + (_HERE / "page.css").read_text(encoding="utf-8")),
         scripts=[Markup(script) for script in scripts],
         policy=_policy(scripts),
     )

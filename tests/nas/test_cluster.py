@@ -5,6 +5,9 @@ import socket
 import pytest
 from ray.cluster_utils import Cluster
 
+from nas.cluster import check_that_it_answers
+from search_space.errors import InputError
+
 pytestmark = pytest.mark.slow
 
 NODES = 3
@@ -56,6 +59,16 @@ def with_own_blocks(senas):
     (senas.folder / "mine.py").write_text(OWN)
     space = "{variant: ['mine:Halves'], position: standard, ratio: [1], insertion: {choices: [true], per: network}}"
     return ["search", "tiny.yaml", "--set", f"space={space}", "--set", "search.epochs=2", "--trials", "7"]
+
+
+def test_only_the_right_kind_of_address_is_answered(cluster):
+    head, client = cluster.address, cluster.client_url
+    check_that_it_answers(head)
+    check_that_it_answers(client)
+    with pytest.raises(InputError, match="no Ray client server"):
+        check_that_it_answers(f"ray://{head}")
+    with pytest.raises(InputError, match="no Ray cluster answers"):
+        check_that_it_answers(client.removeprefix("ray://"))
 
 
 def test_the_users_own_code_travels_to_the_nodes(senas, cluster):

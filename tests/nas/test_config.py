@@ -211,13 +211,37 @@ def test_a_missing_key_is_named():
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("[1, 2]", "must hold keys and values"), ("a: [", "is not valid YAML"), ("", "must hold")]
+    ("content", "message"),
+    [
+        ("[1, 2]", "must hold keys and values"),
+        ("a: [", "is not valid YAML"),
+        ("", "is empty"),
+        ("# nothing", "is empty"),
+    ],
 )
 def test_a_file_that_is_no_configuration_is_told(tmp_path, content, message):
     file = tmp_path / "bad.yaml"
     file.write_text(content)
     with pytest.raises(InputError, match=message):
         load_config(file)
+
+
+def test_a_repeated_section_is_refused_in_every_file_and_option(minimal, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text("lr: 0.1\nmomentum: 0.5\nlr: 0.2\n")
+    with pytest.raises(InputError, match=r"recipe: recipe\.yaml: the key 'lr' on line 1 is repeated: .* line 3"):
+        load_config(minimal, ["recipe=recipe.yaml"])
+    with pytest.raises(
+        InputError, match=r"the value of --set space=.*: the key 'ratio' on line 1, column 2 is repeated"
+    ):
+        load_config(minimal, ["space={ratio: [2], ratio: [4]}"])
+    minimal.write_text(MINIMAL + "space: {max_flops: 1}\nspace: {ratio: [2]}\n")
+    with pytest.raises(InputError, match=r"mine\.yaml: the key 'space' on line 4 is repeated: .* on line 5"):
+        load_config(minimal)
+
+
+def test_of_two_overrides_of_a_key_the_last_holds(minimal):
+    assert load_config(minimal, ["search.trials=7", "search.trials=9"]).search.trials == 9
 
 
 def test_a_missing_file_is_told(tmp_path):

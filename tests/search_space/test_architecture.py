@@ -324,6 +324,13 @@ def test_yaml_that_is_no_mapping_is_refused(text):
         Architecture.from_yaml(text)
 
 
+def test_a_site_repeated_in_a_text_is_refused_with_both_lines():
+    repeated = Architecture(BACKBONE, (("layer1.0", se_block("pre", (2,))),)).to_yaml()
+    site = next(line for line in repeated.splitlines() if "layer1.0" in line)
+    with pytest.raises(InputError, match=r"the key 'layer1\.0' on line \d is repeated: it is also on line \d"):
+        Architecture.from_yaml(f"{repeated.rstrip()}\n{site}\n")
+
+
 def test_a_site_listed_twice_is_refused():
     with pytest.raises(InputError, match=r"layer1\.0"):
         Architecture(BACKBONE, (("layer1.0", se_block("pre", (2,))), ("layer1.0", se_block("post", (2,)))))

@@ -12,8 +12,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from search_space.errors import InputError, unknown
+from search_space.yaml_text import parse_yaml
 from trainers.recipe import Recipe
-from trainers.settings import explain, parse_yaml, read_mapping
+from trainers.settings import explain, read_mapping
 
 _ENDINGS = (".yaml", ".yml")
 
