@@ -57,7 +57,7 @@ def open_storage(url: str) -> BaseStorage:
         _check_folder(address)
         # Optuna tells of its schema's creation at INFO; what a user has to know, we say.
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        return get_storage(_opened_or_made(url, address))
+        return get_storage(_opened_or_made(address))
     except ImportError as error:
         raise InputError(f"the database of {shown(address)} needs a driver: {error}") from error
     except (sa.exc.SQLAlchemyError, RuntimeError, optuna.exceptions.OptunaError) as error:
@@ -195,11 +195,11 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
 
 
-def _opened_or_made(url: str, address: sa.URL) -> RDBStorage:
+def _opened_or_made(address: sa.URL) -> RDBStorage:
     """Optuna looks which tables are missing and then makes them; of two that do so at once, one has to look again."""
     for attempt in range(_CREATORS):
         try:
-            storage = RDBStorage(url, engine_kwargs=_engine_settings(address))
+            storage = RDBStorage(address.render_as_string(hide_password=False), engine_kwargs=_engine_settings(address))
         except sa.exc.DBAPIError as error:
             if attempt + 1 == _CREATORS or not _made_by_another(error):
                 raise

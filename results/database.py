@@ -1,6 +1,7 @@
 """A connection to a study DB that reads and never writes."""
 
 import gc
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -60,21 +61,33 @@ def uncollected() -> Iterator[None]:
 
 
 def parse_url(url: str) -> URL:
-    """A database's URL, of a kind that there is a dialect for.
+    """Return a database's URL, of a kind that there is a dialect for.
+
+    White space and quotes around it, which settings in files often have, are left out. The kind may be in capitals and
+    ``postgres``, as hosting services write it; ``~`` at the beginning of a file's path is the home folder.
 
     Raises:
         InputError: it is no URL, or of an unknown kind.
     """
     try:
-        address = sa.make_url(url)
+        address = sa.make_url(_without_quotes(url))
+        address = address.set(drivername=re.sub(r"^postgres(?=\+|$)", "postgresql", address.drivername.lower()))
         address.get_dialect()
     except sa.exc.NoSuchModuleError:
         kind = address.drivername
         raise InputError(f"unknown kind of database '{kind}': use sqlite, postgresql or mysql") from None
     except sa.exc.ArgumentError:
-        hint = f": for an SQLite file write sqlite:///{url}" if "://" not in url else ""
+        file = url.strip().removeprefix("sqlite:")
+        hint = f": for an SQLite file write sqlite:///{file}" if "://" not in url else ""
         raise InputError(f"'{url}' is not a database URL{hint}") from None
+    if address.get_backend_name() == "sqlite" and address.database is not None and address.database.startswith("~"):
+        address = address.set(database=str(Path(address.database).expanduser()))
     return address
+
+
+def _without_quotes(url: str) -> str:
+    text = url.strip()
+    return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
 
 
 def innermost(error: BaseException) -> BaseException:

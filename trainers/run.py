@@ -272,7 +272,8 @@ class TrainingRun:
         values = {}
         if kept:
             logits, labels = (torch.cat(parts) for parts in zip(*kept, strict=True))
-            values = {name: float(metric(logits, labels)) for name, metric in self.metrics.items()}
+            # A copy for each: a function of the user's that works in place changes nothing for the others.
+            values = {name: float(metric(logits.clone(), labels.clone())) for name, metric in self.metrics.items()}
         for name, value in values.items():
             if not math.isfinite(value):
                 raise DivergedError(f"{name} is {value} after epoch {self.epoch} of {self.epochs}")

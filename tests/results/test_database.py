@@ -7,7 +7,10 @@ from pathlib import Path
 import optuna
 import pytest
 
+from nas.storage import open_storage
 from results import open_study, studies
+from results.checkpoint_places import database_file
+from results.database import parse_url
 from results.schema import UNDERSTOOD
 from search_space.errors import InputError
 
@@ -42,6 +45,7 @@ def test_a_database_that_is_not_optunas(tmp_path: Path, statement: str) -> None:
     ("url", "message"),
     [
         ("senas.db", "'senas.db' is not a database URL: for an SQLite file write sqlite:///senas.db"),
+        ("sqlite:senas.db", "'sqlite:senas.db' is not a database URL: for an SQLite file write sqlite:///senas.db"),
         ("sqlite://", "names no file"),
         ("sqlite:///:memory:", "names no file"),
         ("sqlite:////", "is not a file"),
@@ -59,6 +63,41 @@ def test_a_db_without_studies(url: str, tmp_path: Path) -> None:
     assert studies(url) == []
     with pytest.raises(InputError, match="holds no studies yet"):
         open_study(url, "a study")
+
+
+@pytest.mark.parametrize("written", ["{url}\n", " {url} ", '"{url}"', "'{url}'", "{capitals}"])
+def test_white_space_quotes_and_capitals_of_settings_change_no_url(
+    url: str, tmp_path: Path, searched: optuna.Study, written: str
+) -> None:
+    text = written.format(url=url, capitals=url.replace("sqlite", "SQLite"))
+    assert studies(text) == studies(url)
+    files = set(tmp_path.iterdir())
+    open_storage(text)
+    assert set(tmp_path.iterdir()) - files <= {tmp_path / f"studies.db-{kind}" for kind in ("wal", "shm")}
+
+
+def test_a_tilde_is_the_home_folder(
+    url: str, tmp_path: Path, searched: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path.parent)
+    assert studies("sqlite:///~/studies.db") == studies(url)
+    open_storage("sqlite:///~/new.db")
+    assert (tmp_path / "new.db").is_file()
+    assert database_file("sqlite:///~/new.db") == tmp_path / "new.db"
+
+
+@pytest.mark.parametrize(
+    ("url", "driver"),
+    [
+        ("postgres://me@host/db", "postgresql"),
+        ("postgres+psycopg://me@host/db", "postgresql+psycopg"),
+        ("POSTGRESQL+psycopg://me@host/db", "postgresql+psycopg"),
+    ],
+)
+def test_postgres_is_postgresql(url: str, driver: str) -> None:
+    address = parse_url(url)
+    assert (address.drivername, address.username, address.host, address.database) == (driver, "me", "host", "db")
 
 
 def test_a_path_with_odd_characters(url: str, tmp_path: Path, searched: optuna.Study) -> None:

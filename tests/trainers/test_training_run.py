@@ -65,6 +65,28 @@ def test_the_callers_random_numbers_are_left_alone(splits: Splits, make_model: M
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_a_metric_that_works_in_place_changes_no_other(splits: Splits, make_model: MakeModel) -> None:
+    def destroying(logits: Tensor, labels: Tensor) -> float:
+        logits.zero_()
+        labels.zero_()
+        torch.manual_seed(0)
+        return 0.0
+
+    def accuracy(logits: Tensor, labels: Tensor) -> float:
+        return float((logits.argmax(1) == labels).double().mean())
+
+    metrics = {"before": accuracy, "destroying": destroying, "after": accuracy}
+    run = TrainingRun(make_model(), splits, RECIPE, epochs=2, metrics=metrics)
+    plain = TrainingRun(make_model(), splits, RECIPE, epochs=2)
+    for _ in range(2):
+        run.train_epoch()
+        plain.train_epoch()
+        top1 = run.evaluate().top1
+        assert run.curve[-1]["before"] == run.curve[-1]["after"] == pytest.approx(top1)
+        assert plain.evaluate().top1 == top1
+    assert all(torch.equal(a, b) for a, b in zip(run.model.parameters(), plain.model.parameters(), strict=True))
+
+
 def test_the_metrics_are_those_of_the_predictions(splits: Splits, make_model: MakeModel) -> None:
     run = trained(make_model(), splits)
     metrics = run.evaluate()
