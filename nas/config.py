@@ -1,6 +1,7 @@
 """A search as data: one YAML file, checked as a whole before anything starts. Nothing here imports torch or ray."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -8,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nas.objectives import KNOWN, REPLACEABLE, Direction, Objective
+from results.study_names import check_study_name
 from search_space.architecture import Option
 from search_space.errors import InputError, unknown
 from search_space.import_paths import is_import_path
@@ -204,7 +206,7 @@ class Config(Section):
     ``recipe`` is all values here; a file may name recipes instead (:mod:`trainers.recipes`), or none, which is `quick`.
     """
 
-    study: Annotated[str, Field(min_length=1, pattern=r"^[\w.-]+$")]
+    study: str
     backbone: BackboneConfig | None = None
     backbones: Annotated[tuple[BackboneConfig, ...], Field(strict=False)] = ()
     data: DataConfig
@@ -214,6 +216,14 @@ class Config(Section):
     resources: ResourcesConfig = ResourcesConfig()
     output: str = "runs"
     checkpoints: str | None = None
+
+    @field_validator("study")
+    @classmethod
+    def _a_study_may_be_called_so(cls, name: str) -> str:
+        # Older studies may go on with names that a new one may not have, which the driver checks.
+        if re.fullmatch(r"[\w.-]+", name) is None:
+            check_study_name(name)
+        return name
 
     @model_validator(mode="after")
     def _one_backbone_or_several(self) -> Self:

@@ -36,9 +36,11 @@ from nas.storage import check_of_presence, failures_explained, open_storage, wri
 from nas.trainable import Job, TrialActor
 from nas.trial_rows import create_by_rows
 from results.checkpoint_places import database_file
+from results.database import reading
 from results.files import sha256
 from results.remote import is_remote
-from results.study import open_study
+from results.study import find_study, open_study
+from results.study_names import check_study_name
 from search_space.architecture import Backbone
 from search_space.building import check_weights
 from search_space.errors import InputError, first_line
@@ -147,6 +149,7 @@ def carry_out(
         RuntimeError: no checkpoint can be written; what was running goes on the next time.
     """
     listener = listener or Listener()
+    _check_the_name(config.study, storage)
     if address is not None:
         cluster.check_that_it_answers(address)
     if address is not None and is_ray_client(address):
@@ -288,6 +291,18 @@ def _as_begun(config: Config, storage: str) -> Config:
     except InputError:  # there is no such study, or none can be read, which opening it for writing will tell
         recorded = None
     return config if recorded is None else with_sites_of(config, recorded)
+
+
+def _check_the_name(study: str, storage: str) -> None:
+    """Check the name of a study that does not exist yet."""
+    try:
+        check_study_name(study)
+    except InputError as invalid:
+        try:
+            with reading(storage) as connection:
+                find_study(connection, study)
+        except InputError:
+            raise invalid from None
 
 
 def _check_that_files_can_be_written(config: Config) -> None:

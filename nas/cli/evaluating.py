@@ -19,6 +19,7 @@ from results.best import best_of
 from results.files import read_architecture, read_metadata
 from results.judgement import judge
 from results.study import open_study
+from results.study_names import evaluation_of
 from search_space.architecture import Architecture
 from search_space.errors import InputError
 
@@ -54,7 +55,7 @@ def evaluate(
     the winner may owe something. Start again to go on where it stopped; a higher --seeds adds to what is there.
     """
     winner = _read(source, config)
-    settings = winner.settings | {"study": study or f"{winner.name}-evaluation"}
+    settings = winner.settings | {"study": study or evaluation_of(winner.name)}
     checked = full_training(
         settings, winner.architecture, recipe=recipe, epochs=epochs, download=download, overrides=overrides
     )

@@ -14,6 +14,7 @@ from results.files import read_metadata
 from results.records import TrialRecord
 from results.remote import absolute
 from results.study import Study, open_study
+from results.study_names import evaluation_of
 from search_space.errors import InputError
 
 if TYPE_CHECKING:  # torch takes seconds to load
@@ -111,7 +112,7 @@ def _train_in_full(study: Study, trial: TrialRecord, storage: str, checkpoints: 
     architecture, search = trial.architecture, dict(study.config or {})
     assert architecture is not None
     config = full_training(
-        search | {"study": f"{study.name}-evaluation"},
+        search | {"study": evaluation_of(study.name)},
         architecture,
         recipe=None,
         epochs=None,

@@ -28,6 +28,7 @@ from results.query.language import split_names
 from results.records import TrialRecord
 from results.study import Study, StudySummary, open_study
 from results.study import studies as list_studies
+from results.study_names import study_command
 from search_space.errors import InputError
 
 _SHOWN = 50
@@ -127,7 +128,9 @@ def show(
     opened = open_study(storage, study)
     shown = opened.best() if trial is None else opened.trial(trial)
     if shown is None:
-        raise InputError(f"study '{study}' has no complete trial yet: name a trial, such as senas show {study} 0")
+        raise InputError(
+            f"study '{study}' has no complete trial yet: name a trial, such as senas {study_command('show', study)} 0"
+        )
     if as_json:
         print_json(shown.to_json() | {"class_names": opened.class_names})
     else:

@@ -1,6 +1,5 @@
 """The command search: runs or goes on with a search, and ends by saying what came of it."""
 
-import re
 import shlex
 import shutil
 import sys
@@ -21,6 +20,7 @@ from results.query.language import written
 from results.query.values import COLUMNS
 from results.records import FIGURES
 from results.study import Study, open_study
+from results.study_names import study_command
 
 if TYPE_CHECKING:  # Ray and torch take seconds to load
     from nas.driver import Outcome
@@ -120,15 +120,14 @@ def _print_places(storage: str, report: Path | None) -> None:
 
 def _print_next_commands(config: Config, study: Study, storage: str, exhausted: bool) -> None:
     at = storage_words(storage)
-    steps = {"all trials": f"trials {study.name}{at} --sort={_best_first(study)} --limit 10"}
+    steps = {"all trials": study_command("trials", study.name, f"{at} --sort={_best_first(study)} --limit 10")}
     best = study.best()
     if best is not None:
-        steps["the best, site by site"] = f"show {study.name}{at}"
-        steps["the best as files"] = f"export {study.name}{at} -o DIR"
+        steps["the best, site by site"] = study_command("show", study.name, at)
+        steps["the best as files"] = study_command("export", study.name, f"{at} -o DIR")
         steps["is it better than the baselines?"] = f"evaluate DIR{at} --baselines --seeds 5"
     if not exhausted and _ended(study) >= config.search.trials:
-        again = _this_command().replace(storage, shown(parse_url(storage)))
-        steps["add trials"] = f"{again} --trials {2 * config.search.trials}"
+        steps["add trials"] = _again(storage, 2 * config.search.trials)
     out = console()
     out.print()
     out.print("Next:")
@@ -149,10 +148,21 @@ def _ended(study: Study) -> int:
     return sum(trial.state not in ("RUNNING", "WAITING") for trial in study.trials())
 
 
-def _this_command() -> str:
-    """What was typed after the program's name, without the number of trials."""
-    text = shlex.join(sys.argv[1:])
-    return re.sub(r" --(trials[ =]|set[ =]search\.trials=)\S+", "", text)
+def _again(storage: str, trials: int) -> str:
+    """Return what was typed after the program's name, with that number of trials and without a password."""
+    words = [word.replace(storage, shown(parse_url(storage))) for word in sys.argv[1:]]
+    options, operands = words, list[str]()
+    if "--" in words:
+        options, operands = words[: words.index("--")], words[words.index("--") :]
+    kept, left = [], iter(options)
+    for word in left:
+        if word in ("--trials", "--set"):
+            value = next(left, "")
+            if word == "--set" and not value.startswith("search.trials="):
+                kept += [word, value]
+        elif not word.startswith(("--trials=", "--set=search.trials=")):
+            kept.append(word)
+    return shlex.join([*kept, "--trials", str(trials), *operands])
 
 
 def _program() -> str:
@@ -161,4 +171,4 @@ def _program() -> str:
     if used.name != "senas":
         return "python -m nas"
     found = shutil.which("senas")
-    return "senas" if found and Path(found).samefile(used) else str(short_path(used.absolute()))
+    return "senas" if found and Path(found).samefile(used) else shlex.quote(str(short_path(used.absolute())))

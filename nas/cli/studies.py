@@ -17,6 +17,7 @@ from results.comparing import compare as compare_studies
 from results.database import parse_url, reading, shown
 from results.schema import check_schema
 from results.study import checkpoints_of, find_study, open_study, studies
+from results.study_names import check_study_name
 from results.tables import Chosen, study_ids, trial_rows
 from search_space.errors import InputError
 
@@ -33,11 +34,13 @@ def copy(
 
     The study is only read, and a search may be writing it. The other DB is made if it does not exist.
     """
+    if new_name is not None:
+        check_study_name(new_name, otherwise="give the copy another by --as NAME")
     _check_that_there_is(study, storage)  # before a DB is made for it
     from nas.storage import open_storage, writing_engine
     from results.copying import copy_study
 
-    name = new_name or study
+    name = study if new_name is None else new_name
     open_storage(to)
     copy_study(storage, study, writing_engine(to), name)
     out = console()

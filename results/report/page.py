@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +36,7 @@ from results.report.evaluations import Evaluation
 from results.report.recommendation import Recommendation, recommend
 from results.report.trial_details import details
 from results.study import Study
+from results.study_names import study_command
 from search_space.summary import summarise
 from search_space.yaml_text import to_yaml
 
@@ -110,7 +110,7 @@ def render(report: Report) -> str:
     return environment.get_template("page.html").render(
         report=report,
         study=study,
-        name=shlex.quote(study.name),
+        study_command=study_command,
         state=Counter(record.state for record in study.records),
         recommendation=report.recommendation,
         drawing=drawing and drawing(),

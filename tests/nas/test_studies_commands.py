@@ -118,6 +118,21 @@ def test_a_study_that_senas_did_not_make_can_be_copied_and_deleted(file_url, cap
     assert [study.name for study in results.studies(file_url)] == ["more"]
 
 
+@pytest.mark.parametrize("name", ["-x", "..", "a/b", "x" * 300, "it's mine"])
+def test_an_odd_name_is_asked_about_copied_and_deleted_but_not_given_to_a_copy(file_url, tmp_path, capsys, name):
+    make(file_url, name)
+    senas(capsys, "trials", "--storage", file_url, "--", name)
+    to = tmp_path / "other.db"
+    senas(capsys, "copy", "--to", f"sqlite:///{to}", "--storage", file_url, "--", name)
+    assert [study.name for study in results.studies(f"sqlite:///{to}")] == [name]
+    to.unlink()
+    words = ["--to", f"sqlite:///{to}", "--storage", file_url, "--as", name, "--", name]
+    assert "give the copy another by --as NAME" in senas(capsys, "copy", *words, code=2)
+    assert not to.exists()
+    senas(capsys, "delete", "--yes", "--storage", file_url, "--", name)
+    assert not results.studies(file_url)
+
+
 def test_a_study_that_is_being_written_is_not_deleted(url, capsys):
     make(url, "digits")
     with Lease.take(url, "digits", interval_s=0.2):
