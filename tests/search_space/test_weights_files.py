@@ -155,7 +155,7 @@ class Program:
         (b"", ["is empty"]),
         (b"some text", ["neither a safetensors file nor one that torch.save wrote"]),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", ["Git LFS pointer", "git lfs pull"]),
-        (gzip.compress(b"weights"), ["gzip archive"]),
+        (gzip.compress(b"weights", mtime=0), ["gzip archive"]),
         (b"PK\x03\x04 cut short", ["cannot be read"]),
         ((5).to_bytes(8, "little") + b"{", ["neither a safetensors file"]),
         ({"weights": {"a": torch.zeros(1)}, "epoch": 1}, ["holds no state dict", "weights, epoch", "model_state_dict"]),
