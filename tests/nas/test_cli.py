@@ -14,6 +14,7 @@ from nas.cli import COMMANDS, main
 KEYS = {
     "number", "state", "architecture", "architecture_id", "accuracy", "flops", "params", "epochs", "duration_s",
     "objectives", "parameters", "started", "is_pareto", "is_baseline", "baseline", "curve", "fail_reason",
+    "metrics", "class_accuracies",
 }  # fmt: skip
 
 
