@@ -26,8 +26,8 @@ class _AttentionWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Watches operations for attention: a matrix product of maps that is multiplied with another map.
 
     A map is whatever depends on the image. One product of maps alone is not attention: bilinear pooling and the global
-    context of GCNet have one. Neither are products with weights, nor powers of one product (covariance pooling). What
-    a convolution gives no longer counts as made of a product.
+    context of GCNet have one. Neither are products with weights, nor products of what is made of products already
+    (covariance pooling, and the global contexts of later blocks).
 
     Attributes:
         found: whether there was attention.
@@ -56,8 +56,6 @@ class _AttentionWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if factors and all(factor in self._maps for factor in factors):
             self.found |= sum(factor in self._products for factor in factors) == 1
             is_product = True
-        elif func is torch.ops.aten.convolution.default:
-            is_product = False
         self.found |= is_map and any(name in str(func) for name in _FUSED)
         for storage in _storages(result):
             if is_map:

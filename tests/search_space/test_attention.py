@@ -63,6 +63,12 @@ def talking_heads(net, x):
     return maps((weights.softmax(-1) @ v).transpose(1, 2).flatten(2), x)
 
 
+def talking_heads_by_convolutions(net, x):
+    q, k, v = (part.view(len(x), -1, 2, 4).transpose(1, 2) for part in net.layers["in"](tokens(x)).chunk(3, -1))
+    weights = net.layers["mixed"](q @ k.transpose(2, 3))
+    return maps((weights.softmax(-1) @ v).transpose(1, 2).flatten(2), x)
+
+
 def multi_head(net, x):
     return maps(net.layers["attention"](*[tokens(x)] * 3)[0], x)
 
@@ -85,11 +91,12 @@ def for_large_images(net, x):
 
 
 def _projections():
-    return {"in": nn.Linear(8, 24), "heads": nn.Linear(2, 2)}
+    return {"in": nn.Linear(8, 24), "heads": nn.Linear(2, 2), "mixed": nn.Conv2d(2, 2, 1)}
 
 
 ATTENTION = [
     *((body, _projections) for body in (self_attention, fused, einsum, linear_attention, talking_heads)),
+    (talking_heads_by_convolutions, _projections),
     *((body, _projections) for body in (of_sizes_alone, in_training_alone, for_large_images)),
     (multi_head, lambda: {"attention": nn.MultiheadAttention(8, 2, batch_first=True)}),
     (encoder, lambda: {"encoder": nn.TransformerEncoderLayer(8, 2, 8, batch_first=True)}),
@@ -110,6 +117,14 @@ def global_context(net, x):
 
 def twice_global_context(net, x):
     return global_context(net, net.conv(global_context(net, x)))
+
+
+def global_context_after_additions(net, x):
+    for _ in range(2):
+        x = x + net.layers["context"](x)
+        weights = net.layers["weights"](x).flatten(2).softmax(-1).transpose(1, 2)
+        x = x + (x.flatten(2) @ weights)[..., None]
+    return x
 
 
 def bilinear_pooling(net, x):
@@ -156,6 +171,7 @@ def _of_context():
 
 PLAIN = [
     *((body, _of_context) for body in (global_context, twice_global_context, gated)),
+    (global_context_after_additions, _of_context),
     *((body, lambda: {"pooled": nn.Linear(64, 8)}) for body in (bilinear_pooling, covariance_pooling)),
     (mixed_by_weights, lambda: {"mix": nn.Linear(8, 8)}),
     (named_attention, lambda: {"attention": ChannelAttention()}),
