@@ -69,6 +69,11 @@ def talking_heads_by_convolutions(net, x):
     return maps((weights.softmax(-1) @ v).transpose(1, 2).flatten(2), x)
 
 
+def after_global_context(net, x):
+    weights = x.mean(1).flatten(1).softmax(-1)[..., None]
+    return self_attention(net, x + (x.flatten(2) @ weights)[..., None])
+
+
 def multi_head(net, x):
     return maps(net.layers["attention"](*[tokens(x)] * 3)[0], x)
 
@@ -96,7 +101,7 @@ def _projections():
 
 ATTENTION = [
     *((body, _projections) for body in (self_attention, fused, einsum, linear_attention, talking_heads)),
-    (talking_heads_by_convolutions, _projections),
+    *((body, _projections) for body in (talking_heads_by_convolutions, after_global_context)),
     *((body, _projections) for body in (of_sizes_alone, in_training_alone, for_large_images)),
     (multi_head, lambda: {"attention": nn.MultiheadAttention(8, 2, batch_first=True)}),
     (encoder, lambda: {"encoder": nn.TransformerEncoderLayer(8, 2, 8, batch_first=True)}),
@@ -140,6 +145,17 @@ def covariance_pooling(net, x):
     return net.layers["pooled"](root.flatten(1))[..., None, None]
 
 
+def coupled_square_root(net, x):
+    """The coupled iteration of covariance pooling, arXiv 1712.01034."""
+    flat = x.flatten(2)
+    root = flat @ flat.transpose(1, 2)
+    inverse = torch.eye(8, device=x.device) + 0 * root
+    for _ in range(3):
+        step = 1.5 * torch.eye(8, device=x.device) - 0.5 * (inverse @ root)
+        root, inverse = root @ step, step @ inverse
+    return net.layers["pooled"](root.flatten(1))[..., None, None]
+
+
 def mixed_by_weights(net, x):
     flat = torch.einsum("ncp,cd->ndp", x.flatten(2), net.layers["mix"].weight)
     return torch.einsum("ncp,cd->ndp", flat.relu(), net.layers["mix"].weight).reshape(x.shape)
@@ -172,7 +188,10 @@ def _of_context():
 PLAIN = [
     *((body, _of_context) for body in (global_context, twice_global_context, gated)),
     (global_context_after_additions, _of_context),
-    *((body, lambda: {"pooled": nn.Linear(64, 8)}) for body in (bilinear_pooling, covariance_pooling)),
+    *(
+        (body, lambda: {"pooled": nn.Linear(64, 8)})
+        for body in (bilinear_pooling, covariance_pooling, coupled_square_root)
+    ),
     (mixed_by_weights, lambda: {"mix": nn.Linear(8, 8)}),
     (named_attention, lambda: {"attention": ChannelAttention()}),
 ]
