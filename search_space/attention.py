@@ -8,7 +8,6 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from torch.utils.weak import WeakIdKeyDictionary
 
 from search_space.architecture import Shape
 
@@ -25,9 +24,10 @@ _PRODUCTS: dict[Any, tuple[int, ...]] = {
 class _AttentionWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Watches operations for attention: a matrix product of maps that is multiplied with another map.
 
-    A map is whatever depends on the image. One product of maps alone is not attention: bilinear pooling and the global
-    context of GCNet have one. Neither are products with weights, nor powers of one product (covariance pooling). What
-    a convolution gives no longer counts as made of a product.
+    A map is whatever depends on the image. The other map is one that the product is not made of, and it is made of all
+    earlier products that the product is made of, as values are. One product alone is not attention: bilinear pooling
+    and the global context of GCNet have one. Neither are products with weights, nor powers of one product (covariance
+    pooling).
 
     Attributes:
         found: whether there was attention.
@@ -36,9 +36,13 @@ class _AttentionWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, image: torch.Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.found = False
-        self._maps: Any = WeakIdKeyDictionary()
-        self._products: Any = WeakIdKeyDictionary()
-        self._maps[image.untyped_storage()] = True
+        # Maps are numbered. Each has a bit set of all that it is made of, of which the highest bit is its own.
+        self._made_of = {id(image): 1}
+        self._count = 1
+        self._products = 0
+        self._kept = [
+            image
+        ]  # An id is that of one tensor as long as it is kept, which costs nothing on the meta device.
 
     def __torch_dispatch__(
         self,
@@ -48,23 +52,29 @@ class _AttentionWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Runs an operation and notes what its results are made of."""
-        given = _storages((args, kwargs))
+        given = [tensor for tensor in _tensors((args, kwargs)) if id(tensor) in self._made_of]
+        made_of = 0
+        for tensor in given:
+            made_of |= self._made_of[id(tensor)]
+        factors = [self._made_of.get(id(args[i]), 0) for i in _PRODUCTS.get(func, ())]
+        is_product = len(factors) > 0 and all(factors)
+        self.found |= is_product and (self._are_attention(*factors) or self._are_attention(*reversed(factors)))
+        self.found |= made_of > 0 and any(name in str(func) for name in _FUSED)
         result = func(*args, **(kwargs or {}))
-        is_map = any(storage in self._maps for storage in given)
-        is_product = any(storage in self._products for storage in given)
-        factors = [args[i].untyped_storage() for i in _PRODUCTS.get(func, ())]
-        if factors and all(factor in self._maps for factor in factors):
-            self.found |= sum(factor in self._products for factor in factors) == 1
-            is_product = True
-        elif func is torch.ops.aten.convolution.default:
-            is_product = False
-        self.found |= is_map and any(name in str(func) for name in _FUSED)
-        for storage in _storages(result):
-            if is_map:
-                self._maps[storage] = True
-            if is_product:
-                self._products[storage] = True
+        for tensor in _tensors(result) if given else ():
+            self._kept.append(tensor)
+            if _is_whole_view(tensor, given):
+                self._made_of[id(tensor)] = made_of
+                continue
+            self._made_of[id(tensor)] = made_of | 1 << self._count
+            self._products |= is_product << self._count
+            self._count += 1
         return result
+
+    def _are_attention(self, product: int, other: int) -> bool:
+        of_product, of_other = product & self._products, other & self._products
+        is_made_of_other = product >> (other.bit_length() - 1) & 1
+        return of_product != of_other and of_product | of_other == of_product and not is_made_of_other
 
 
 def has_attention(network: nn.Module, sizes: Iterable[Shape]) -> bool:
@@ -105,5 +115,12 @@ def has_attention_modules(network: nn.Module) -> bool:
     )
 
 
-def _storages(values: Any) -> list[torch.UntypedStorage]:
-    return [value.untyped_storage() for value in tree_iter(values) if isinstance(value, torch.Tensor)]
+def _tensors(values: Any) -> list[torch.Tensor]:
+    return [value for value in tree_iter(values) if isinstance(value, torch.Tensor)]
+
+
+def _is_whole_view(tensor: torch.Tensor, given: list[torch.Tensor]) -> bool:
+    """Whether a tensor is all of the one tensor that an operation was given, in another shape."""
+    source, *others = given
+    is_view = tensor.untyped_storage()._cdata == source.untyped_storage()._cdata
+    return not others and is_view and tensor.numel() == source.numel()

@@ -51,18 +51,18 @@ def is_concatenation(node: fx.Node) -> bool:
     return node.target in _CONCATENATIONS and is_map(node)
 
 
-def is_convolution(traced: fx.GraphModule, node: fx.Node) -> bool:
+def is_convolution(node: fx.Node) -> bool:
     """Whether it is a convolution of two dimensions, or has such inside."""
     return "convolved" in node.meta
 
 
-def kernel_size(traced: fx.GraphModule, node: fx.Node) -> int:
+def kernel_size(node: fx.Node) -> int:
     """The longer side of a convolution's kernel."""
     kernel: int = node.meta["convolved"].kernel
     return kernel
 
 
-def convolution_work(traced: fx.GraphModule, node: fx.Node) -> int:
+def convolution_work(node: fx.Node) -> int:
     """The multiply-adds of a convolution on one image."""
     work: int = node.meta["convolved"].work
     return work
@@ -128,7 +128,7 @@ def has_channels_last(traced: fx.GraphModule, node: fx.Node) -> bool:
         if node.target in ("permute", torch.permute):
             order = node.args[1] if isinstance(node.args[1], tuple | list) else node.args[1:]
             return tuple(order) in ((0, 2, 3, 1), (0, -2, -1, 1))
-        if is_convolution(traced, node):
+        if is_convolution(node):
             return False
         if isinstance(module_of(traced, node), nn.Linear) and is_map(node):
             return True

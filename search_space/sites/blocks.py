@@ -78,14 +78,14 @@ def _without_sites(traced: fx.GraphModule, modules: dict[str, _Module], held: Co
     """Yield the sibling blocks, and then the blocks of stages, that have no site in them."""
     kinds = {modules[path].kind for path in held if path in modules}
     beside = {parent for path in held for parent in _parents(path)}
-    first = next((node for node in traced.graph.nodes if is_convolution(traced, node)), None)
+    first = next((node for node in traced.graph.nodes if is_convolution(node)), None)
     taken = set(held)
 
     def siblings(module: _Module) -> list[_Module]:
         return [module] if module.kind in kinds and module.convolutions else []
 
     def stage(module: _Module) -> list[_Module]:
-        is_stage = module.parent in beside and _is_stage(traced, module) and first not in module.convolutions
+        is_stage = module.parent in beside and _is_stage(module) and first not in module.convolutions
         return _blocks_of(module, modules) if is_stage else []
 
     for blocks_in in (siblings, stage):
@@ -111,14 +111,14 @@ def _modules(traced: fx.GraphModule) -> dict[str, _Module]:
         for path, kind in owners(node).items():
             module = modules.setdefault(path, _Module(path, kind, [], []))
             module.nodes.append(node)
-            if is_convolution(traced, node):
+            if is_convolution(node):
                 module.convolutions.append(node)
     return modules
 
 
-def _is_stage(traced: fx.GraphModule, module: _Module) -> bool:
+def _is_stage(module: _Module) -> bool:
     convolutions = module.convolutions
-    return len(convolutions) > 1 and any(kernel_size(traced, node) > 1 for node in convolutions)
+    return len(convolutions) > 1 and any(kernel_size(node) > 1 for node in convolutions)
 
 
 def _only_output(module: _Module) -> fx.Node | None:

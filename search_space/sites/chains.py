@@ -36,7 +36,7 @@ def _map_convolutions(traced: fx.GraphModule) -> list[fx.Node]:
 
     Convolutions of single pixels are the layers of a head, or of SE that the network has already.
     """
-    convolutions = [node for node in traced.graph.nodes if is_convolution(traced, node)]
+    convolutions = [node for node in traced.graph.nodes if is_convolution(node)]
     return [node for node in convolutions if shape_of(node)[1:] != (1, 1)] or convolutions
 
 

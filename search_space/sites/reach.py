@@ -19,8 +19,8 @@ class Reach:
             for source in node.all_input_nodes:
                 reached |= self._closure[source]
             self._closure[node] = reached
-            if is_convolution(traced, node):
-                self._work[i] = convolution_work(traced, node)
+            if is_convolution(node):
+                self._work[i] = convolution_work(node)
             if has_activation(traced, node):
                 self._activations |= 1 << i
 

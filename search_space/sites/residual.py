@@ -70,6 +70,6 @@ def after_spatial_convolution(traced: fx.GraphModule, reach: Reach, fork: fx.Nod
     """
     convolutions = reach.convolutions_between(fork, branch)
     for node in reversed(convolutions[:-1]):
-        if kernel_size(traced, node) > 1 and reach.all_paths_pass(fork, branch, node):
+        if kernel_size(node) > 1 and reach.all_paths_pass(fork, branch, node):
             return norm_after(traced, node) or node
     return None

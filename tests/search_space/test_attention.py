@@ -63,6 +63,17 @@ def talking_heads(net, x):
     return maps((weights.softmax(-1) @ v).transpose(1, 2).flatten(2), x)
 
 
+def talking_heads_by_convolutions(net, x):
+    q, k, v = (part.view(len(x), -1, 2, 4).transpose(1, 2) for part in net.layers["in"](tokens(x)).chunk(3, -1))
+    weights = net.layers["mixed"](q @ k.transpose(2, 3))
+    return maps((weights.softmax(-1) @ v).transpose(1, 2).flatten(2), x)
+
+
+def after_global_context(net, x):
+    weights = x.mean(1).flatten(1).softmax(-1)[..., None]
+    return self_attention(net, x + (x.flatten(2) @ weights)[..., None])
+
+
 def multi_head(net, x):
     return maps(net.layers["attention"](*[tokens(x)] * 3)[0], x)
 
@@ -85,11 +96,12 @@ def for_large_images(net, x):
 
 
 def _projections():
-    return {"in": nn.Linear(8, 24), "heads": nn.Linear(2, 2)}
+    return {"in": nn.Linear(8, 24), "heads": nn.Linear(2, 2), "mixed": nn.Conv2d(2, 2, 1)}
 
 
 ATTENTION = [
     *((body, _projections) for body in (self_attention, fused, einsum, linear_attention, talking_heads)),
+    *((body, _projections) for body in (talking_heads_by_convolutions, after_global_context)),
     *((body, _projections) for body in (of_sizes_alone, in_training_alone, for_large_images)),
     (multi_head, lambda: {"attention": nn.MultiheadAttention(8, 2, batch_first=True)}),
     (encoder, lambda: {"encoder": nn.TransformerEncoderLayer(8, 2, 8, batch_first=True)}),
@@ -112,6 +124,14 @@ def twice_global_context(net, x):
     return global_context(net, net.conv(global_context(net, x)))
 
 
+def global_context_after_additions(net, x):
+    for _ in range(2):
+        x = x + net.layers["context"](x)
+        weights = net.layers["weights"](x).flatten(2).softmax(-1).transpose(1, 2)
+        x = x + (x.flatten(2) @ weights)[..., None]
+    return x
+
+
 def bilinear_pooling(net, x):
     flat = x.flatten(2)
     return net.layers["pooled"]((flat @ flat.transpose(1, 2) / flat.shape[-1]).flatten(1))[..., None, None]
@@ -122,6 +142,17 @@ def covariance_pooling(net, x):
     root = covariance = flat @ flat.transpose(1, 2)
     for _ in range(2):
         root = (root + root @ covariance) / math.sqrt(2)
+    return net.layers["pooled"](root.flatten(1))[..., None, None]
+
+
+def coupled_square_root(net, x):
+    """The coupled iteration of covariance pooling, arXiv 1712.01034."""
+    flat = x.flatten(2)
+    root = flat @ flat.transpose(1, 2)
+    inverse = torch.eye(8, device=x.device) + 0 * root
+    for _ in range(3):
+        step = 1.5 * torch.eye(8, device=x.device) - 0.5 * (inverse @ root)
+        root, inverse = root @ step, step @ inverse
     return net.layers["pooled"](root.flatten(1))[..., None, None]
 
 
@@ -156,7 +187,11 @@ def _of_context():
 
 PLAIN = [
     *((body, _of_context) for body in (global_context, twice_global_context, gated)),
-    *((body, lambda: {"pooled": nn.Linear(64, 8)}) for body in (bilinear_pooling, covariance_pooling)),
+    (global_context_after_additions, _of_context),
+    *(
+        (body, lambda: {"pooled": nn.Linear(64, 8)})
+        for body in (bilinear_pooling, covariance_pooling, coupled_square_root)
+    ),
     (mixed_by_weights, lambda: {"mix": nn.Linear(8, 8)}),
     (named_attention, lambda: {"attention": ChannelAttention()}),
 ]
