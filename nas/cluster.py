@@ -21,6 +21,7 @@ from nas import handshake, own_packages
 from nas.config import Config, ResourcesConfig
 from search_space.errors import InputError, first_line
 from search_space.import_paths import is_import_path
+from trainers.available_cpus import available_cpus
 
 _SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same to actors as to whoever typed them
@@ -55,7 +56,9 @@ def connected(address: str | None, config: Config) -> Iterator[None]:
             environment["worker_process_setup_hook"] = f"{own_packages.__name__}.{own_packages.hold_them.__name__}"
             if address is not None:
                 environment["py_modules"] = [*_our_packages(), *_modules_of_the_user(config)]
-        where = {"address": address} if address else {"address": "local", "include_dashboard": False}
+        # Ray would count the CPUs of the whole machine.
+        own = {"address": "local", "include_dashboard": False, "num_cpus": available_cpus()}
+        where = {"address": address} if address else own
         try:
             with _own_signals():
                 ray.init(**where, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)
@@ -155,7 +158,7 @@ def slots(needs: Needs) -> Callable[[], int]:
 
 def this_machine() -> list[dict[str, float]]:
     """What Ray would have on this machine, as the only node."""
-    return [{"cpu": os.cpu_count() or 1, "gpu": torch.cuda.device_count()}]
+    return [{"cpu": available_cpus(), "gpu": torch.cuda.device_count()}]
 
 
 def nodes_of_the_cluster() -> list[dict[str, float]]:

@@ -41,6 +41,7 @@ _PERHAPS_READ_OTHERWISE = (
     "not then (docs/data.md)"
 )
 _LAST_SEED = 2**32 - 1
+_MOST_NAMED = 10
 
 log = logging.getLogger(__name__)
 
@@ -205,11 +206,15 @@ class StudyRecord:
                 storage.set_study_user_attr(study_id, key, value)
         record = cls(storage, study_id, objectives, checkpoints, create, guard, scores_every_epoch=scores_every_epoch)
         record._settle()
+        record._tell_of_other_trials(config.study)
         return record
 
     def trials(self) -> list[FrozenTrial]:
-        """All trials by number, as they are in the DB now."""
-        trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
+        """Return the trials of the search by number, as they are in the DB now.
+
+        Trials that another program added or queued are not among them.
+        """
+        trials = [trial for trial in self._all_trials() if _belongs_to_the_search(trial)]
         for trial in trials:
             self._ids[trial.number] = trial._trial_id
             self._epochs_written[trial.number] = max(trial.intermediate_values, default=0)
@@ -292,6 +297,20 @@ class StudyRecord:
             if trial.state == TrialState.RUNNING and "ending" in trial.user_attrs:
                 self._carry_out(trial.number, trial.user_attrs["ending"])
 
+    def _all_trials(self) -> list[FrozenTrial]:
+        return self._storage.get_all_trials(self._study_id, deepcopy=False)
+
+    def _tell_of_other_trials(self, study: str) -> None:
+        others = [str(trial.number) for trial in self._all_trials() if not _belongs_to_the_search(trial)]
+        if others:
+            numbers = ", ".join(others[:_MOST_NAMED]) + (", ..." if len(others) > _MOST_NAMED else "")
+            log.warning(
+                "study '%s' has trials that another program added or queued (%s): the search leaves them as they are "
+                "and trains its own number of trials beside them",
+                study,
+                numbers,
+            )
+
     def _write(self, call: Callable[..., _T], *arguments: Any) -> _T:
         """A write that does no harm when it is repeated, repeated while the DB's server is away."""
 
@@ -342,6 +361,15 @@ class StudyRecord:
         except optuna.exceptions.UpdateFinishedTrialError:
             if self._storage.get_trial(trial_id).state != state:
                 raise
+
+
+_OF_EVERY_TRIAL = {"architecture", "architecture_id", "flops", "params"}
+"""The user attributes that :meth:`StudyRecord.start` gives to every trial."""
+
+
+def _belongs_to_the_search(trial: FrozenTrial) -> bool:
+    """Return whether a search made a trial, which another program may have ended."""
+    return trial.state != TrialState.WAITING and trial.user_attrs.keys() >= _OF_EVERY_TRIAL
 
 
 def history_of(trial: FrozenTrial) -> list[dict[str, float]]:

@@ -145,7 +145,9 @@ def _best_first(study: Study) -> str:
 
 
 def _ended(study: Study) -> int:
-    return sum(trial.state not in ("RUNNING", "WAITING") for trial in study.trials())
+    """Return the number of trials of the search that have ended, without those that another program added."""
+    ended = (trial for trial in study.trials() if trial.state not in ("RUNNING", "WAITING"))
+    return sum(trial.architecture_id is not None for trial in ended)
 
 
 def _again(storage: str, trials: int) -> str:

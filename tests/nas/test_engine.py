@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import optuna
 import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
@@ -541,6 +542,47 @@ def test_a_trial_that_another_program_has_ended_is_left_as_that_and_the_search_c
     assert searched.engine.finished
     searched.again()  # and a study with such a trial can be gone on with
     assert not searched.engine.has_work
+
+
+def enqueued(study):
+    study.enqueue_trial({"ratio": 4})
+
+
+def asked(study):
+    study.ask()
+
+
+def added(study):
+    study.add_trial(create_trial(values=[0.9, 1.0], user_attrs={"architecture": "resnet18"}))
+
+
+def retried(study):
+    """As Optuna's RetryFailedTrialCallback queues a copy of a trial, attributes included."""
+    study.add_trial(create_trial(state=TrialState.WAITING, user_attrs=study.trials[0].user_attrs))
+
+
+@pytest.mark.parametrize("add", [enqueued, asked, added, retried], ids=lambda add: add.__name__)
+def test_a_trial_that_another_program_adds_is_left_as_it_is_and_the_search_continues(add, caplog):
+    searched = Searched(trials=8)
+    searched.train(searched.start())
+    add(optuna.load_study(study_name="driven", storage=searched.storage))
+    before = searched.trials()[1]
+    searched.run()
+    searched.again(trials=9)
+    assert "trials that another program added or queued (1)" in caplog.text
+    searched.run()
+    found = searched.trials()
+    assert found[1] == before
+    assert len(found) == 10
+    assert [trial.state.name for trial in found if trial.number != 1] == ["COMPLETE"] * 9
+    assert searched.engine.finished
+
+
+def test_no_other_trial_is_told_of_where_there_is_none(caplog):
+    searched = Searched(trials=2)
+    searched.start()
+    searched.again()
+    assert "another program" not in caplog.text
 
 
 def test_a_study_that_another_program_has_deleted_ends_the_search_with_a_line(tmp_path):

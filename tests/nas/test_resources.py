@@ -1,5 +1,9 @@
 """How many trials fit on the nodes of a cluster, and what is said when none does."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,3 +73,20 @@ def test_what_fits_nowhere_is_refused(needs, there, message):
 
 def test_what_fits_somewhere_is_not():
     check_that_one_fits({"cpu": 8, "gpu": 1}, [{"cpu": 8, "gpu": 0}, {"cpu": 8, "gpu": 1}])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="there is no CPU affinity")
+def test_ray_on_this_machine_has_the_cpus_that_the_process_may_use():
+    code = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+from nas import cluster
+from nas.config import parse_config
+config = parse_config({"study": "s", "backbone": {"name": "resnet8"}, "data": {"name": "digits"},
+                       "search": {"trials": 1, "epochs": 1}})
+with cluster.connected(None, config):
+    print([node["cpu"] for node in (*cluster.this_machine(), *cluster.nodes_of_the_cluster())])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[1, 1.0]\n"

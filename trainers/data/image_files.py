@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from search_space.errors import InputError
+from trainers.available_cpus import available_cpus
 from trainers.data.memory import available_memory
 from trainers.data.orientation import may_turn, orientation_of
 from trainers.data.rgb import as_rgb
@@ -135,7 +136,7 @@ def decode(files: ImageFiles, frame: Size) -> tuple[Pixels, list[int]]:
         stop = min(start + FILES_PER_TASK, len(files))
         return [start + place for place in files.read(range(start, stop), centre, decoded[start:stop])]
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(available_cpus()) as threads:
         tasks = threads.map(decode_from, range(0, len(files), FILES_PER_TASK))
         left_out = {index for task in tasks for index in task}
     kept = [index for index in range(len(files)) if index not in left_out]

@@ -3,14 +3,18 @@
 import os
 from pathlib import Path
 
+from trainers.control_groups import groups_of, read_number
+
 
 def available_memory(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
     """The bytes that can be allocated without swapping, or None where the system does not say.
 
-    In a container the machine's free memory can be far above what the container may use, so the smaller counts.
+    In a container or a job of a batch system the machine's free memory can be far above what may be used, so the
+    smaller counts.
     """
-    bounds = [bound for bound in (_of_machine(proc), _of_container(cgroup)) if bound is not None]
-    return min(bounds) if bounds else _physical()
+    bounds = [_of_machine(proc), *map(_of_group, groups_of("memory", proc, cgroup))]
+    known = [bound for bound in bounds if bound is not None]
+    return min(known) if known else _physical()
 
 
 def _of_machine(proc: Path) -> int | None:
@@ -18,13 +22,13 @@ def _of_machine(proc: Path) -> int | None:
     return None if kibibytes is None else kibibytes * 1024
 
 
-def _of_container(cgroup: Path) -> int | None:
-    """The limit of a version 2 control group less its anonymous memory: its page cache is given up when needed."""
-    try:
-        limit = int((cgroup / "memory.max").read_text())
-    except (OSError, ValueError):  # no control group, or the limit is "max", which is none
-        return None
-    return max(0, limit - (_entry(cgroup / "memory.stat", "anon") or 0))
+def _of_group(folder: Path) -> int | None:
+    """Return the limit of a control group less its anonymous memory: its page cache is given up when needed."""
+    for limit_file, used in (("memory.max", "anon"), ("memory.limit_in_bytes", "total_rss")):  # versions 2 and 1
+        limit = read_number(folder / limit_file)
+        if limit is not None:
+            return max(0, limit - (_entry(folder / "memory.stat", used) or 0))
+    return None
 
 
 def _entry(file: Path, key: str) -> int | None:
